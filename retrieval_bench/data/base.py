@@ -1,0 +1,128 @@
+"""What a data set is: items that can be read one by one, and the protocol under which they are searched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.types import Embeddings, GroundTruth
+
+Arrays = dict[str, NDArray[np.uint8]]
+
+
+def item_id(key: str) -> int:
+    """A positive int64 derived from an item's source key alone, so that it survives re-ordering and sub-sampling.
+
+    >>> item_id("a.jpg") == item_id("a.jpg") != item_id("b.jpg")
+    True
+    """
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def item_ids(keys: Sequence[str]) -> NDArray[np.int64]:
+    """`item_id` of each key: [n]."""
+    return np.fromiter((item_id(key) for key in keys), np.int64, len(keys))
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """An ordered part of a data set: who its items are, and how to read one.
+
+    Attributes:
+        keys: source keys, unique in the data set (a path relative to the root, a character and its variant, …).
+        read: row → named arrays (`{"image": uint8 [height, width, 3]}`). Safe to call from several threads.
+            Raises CorruptInput for an item that cannot be read.
+        fingerprint: digest of the content of all items, in order; one changed byte changes it.
+        labels, groups: int64 [n] or none. label_names: label → name for people.
+    """
+
+    keys: Sequence[str]
+    read: Callable[[int], Arrays]
+    fingerprint: str
+    labels: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    ids: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ids", item_ids(self.keys))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class Dataset(ABC):
+    """Items with a protocol. Constructors are cheap to fail: a wrong root or table is an error at once.
+
+    Attributes:
+        name: the data set's name, as in `conf/data`.
+        inputs: names of the arrays that an item yields (`image`, `rgb`, `flow`).
+        image_size: side in pixels if all stored images are squares of this size, else none. An encoder whose input size
+            is not set takes such images as they are.
+    """
+
+    name: str
+    inputs: tuple[str, ...] = ("image",)
+    image_size: int | None = None
+
+    @abstractmethod
+    def train(self) -> Items:
+        """Items for fitting encoders and transforms; their classes or sources are disjoint from the test part's."""
+
+    @abstractmethod
+    def validation(self) -> Items:
+        """Items for choosing between models; class-disjoint from `train` and from the test part where labelled."""
+
+    @abstractmethod
+    def queries(self) -> Items:
+        """Test items that are searched for. The same object as `gallery()` where each is searched among the others."""
+
+    @abstractmethod
+    def gallery(self) -> Items:
+        """Test items that are searched."""
+
+    @abstractmethod
+    def truth(self) -> GroundTruth | None:
+        """What is relevant for each query; none where the data says nothing about relevance."""
+
+    @property
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """What is stored with every number: split, crop, self rule, group rule, sizes. JSON values only."""
+
+
+class VectorDataset(ABC):
+    """A data set that enters at the embeddings (`encoder: none`)."""
+
+    name: str
+
+    @abstractmethod
+    def train(self) -> Embeddings:
+        """Vectors for fitting transforms; the gallery's where the data has no other."""
+
+    @abstractmethod
+    def queries(self) -> Embeddings:
+        """Vectors that are searched for."""
+
+    @abstractmethod
+    def gallery(self) -> Embeddings:
+        """Vectors that are searched."""
+
+    @abstractmethod
+    def truth(self) -> GroundTruth | None:
+        """Relevance by labels, where the data has them."""
+
+    @abstractmethod
+    def neighbours(self) -> NDArray[np.int64] | None:
+        """Gallery ids [q, m] of the exact neighbours that came with the data, nearest first; a check on our own."""
+
+    @property
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """As in `Dataset`."""

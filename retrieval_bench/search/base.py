@@ -1,0 +1,63 @@
+"""What a search backend is. The harness owns orientation, truth and time; a backend only answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.types import Similarity
+
+
+class Index(ABC):
+    """A search backend.
+
+    Class facts are readable without constructing. The constructor takes the build parameters, then `efforts`, and
+    imports the backend's library (`MissingExtra` if it is absent).
+
+    Under cosine the harness hands over unit vectors, in the gallery and in the queries, so that cosine is the dot product.
+    `build` and `search` never write into their inputs.
+    """
+
+    similarities: ClassVar[frozenset[Similarity]]
+    exact: ClassVar[bool] = False
+    knob: ClassVar[str | None] = None  # the field's own name of the one query-time effort: nprobe, ef, search_k, …
+    approximate_scores: ClassVar[bool] = False  # quantised: its order is kept, its scores are not compared
+    efforts: Sequence[int]  # values of the knob to measure, rising; empty where there is no knob
+
+    @abstractmethod
+    def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
+        """Index the gallery [n, dim] (any numeric dtype, C-contiguous)."""
+
+    @abstractmethod
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Nearest gallery rows of each query [q, dim].
+
+        Returns:
+            rows [q, k] and scores [q, k], best first, larger = closer (euclidean: negative distance); a list shorter
+            than k ends in row -1, score -inf.
+        """
+
+    @abstractmethod
+    def save(self, path: Path) -> None:
+        """Write the index into the existing, empty folder `path`."""
+
+    @abstractmethod
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote; afterwards the index answers as it did."""
+
+    def close(self) -> None:
+        """Release files, servers and memory. The index is not used again."""
+
+    def candidates(self) -> NDArray[np.int64] | None:
+        """Vectors scored for each query of the last call: [q]; none where the library does not count them."""
+        return None
+
+    def set_threads(self, threads: int) -> None:
+        """Threads that a batch search may use; a single query always uses one."""

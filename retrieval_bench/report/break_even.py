@@ -1,0 +1,91 @@
+"""From which gallery size an index beats exact search: an estimate from one measured size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, isfinite
+
+from retrieval_bench.report.rows import Row, best_of, effort_label, failed, number
+
+COST = "latency_p50_ms"
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Exact search beside the fastest index that finds enough of the true neighbours.
+
+    Attributes:
+        n: gallery size that was measured. exact_ms, index_ms: p50 of a single query, floor included.
+        index: name and effort of that index; ann_recall: what it finds.
+        size: estimated gallery size from which the index is faster; infinite if it is no faster than the floor allows.
+    """
+
+    n: int
+    exact_ms: float
+    index_ms: float
+    index: str
+    ann_recall: float
+    size: float
+
+
+def break_even(rows: Sequence[Row], recall: float = 0.95) -> BreakEven | None:
+    """Compare exact search with the fastest index of at least this ann_recall, at one stage and depth.
+
+    The estimate: what exact search takes above the floor grows in proportion to the gallery; the index's time stays.
+    An index's time does grow a little, so the true size is somewhat larger.
+
+    Returns:
+        None where exact search or a good enough index was not measured.
+    """
+    measured = [row for row in rows if not failed(row)]
+    exact = best_of([row for row in measured if row["index"] == "exact"], COST)
+    good = [row for row in measured if row["index"] != "exact" and number(row, "ann_recall") >= recall]
+    fastest = best_of(good, COST)
+    if exact is None or fastest is None:
+        return None
+    above = [_above_floor(exact), _above_floor(fastest)]
+    n = int(number(exact, "n_gallery"))
+    return BreakEven(
+        n=n,
+        exact_ms=number(exact, COST),
+        index_ms=number(fastest, COST),
+        index=" ".join(filter(None, (str(fastest["index"]), effort_label(fastest)))),
+        ann_recall=number(fastest, "ann_recall"),
+        size=n * above[1] / above[0] if above[0] > 0 else inf,
+    )
+
+
+def _above_floor(row: Row) -> float:
+    floor = number(row, "latency_floor_ms")
+    return max(0.0, number(row, COST) - (floor if isfinite(floor) else 0.0))
+
+
+def round_size(value: float) -> str:
+    """An estimate with two significant digits.
+
+    >>> round_size(23_456.0), round_size(87.4)
+    ('23,000', '87')
+    """
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def hint(found: BreakEven | None, recall: float = 0.95) -> str:
+    """The break-even in words."""
+    if found is None:
+        return f"No index reached ann_recall {recall:g} here, so there is no break-even to tell; try higher efforts."
+    times = found.exact_ms / found.index_ms
+    beside = f"{found.index} (ann_recall {found.ann_recall:.3f}) takes {found.index_ms:.3g} ms"
+    if times <= 1:
+        pays = f" Estimate: an index pays from about {round_size(found.size)} vectors." if isfinite(found.size) else ""
+        return (
+            f"A gallery of {found.n:,} needs no index: exact search takes {found.exact_ms:.3g} ms a query,"
+            f" while {beside}.{pays}"
+        )
+    same = (
+        f" Estimate: below about {round_size(found.size)} vectors exact search is as fast." if found.size >= 10 else ""
+    )
+    return (
+        f"At {found.n:,} vectors an index is {times:.2g} × as fast as exact search ({found.exact_ms:.3g} ms a query)"
+        f" at ann_recall ≥ {recall:g}: {beside}." + same
+    )

@@ -1,0 +1,190 @@
+"""The Pareto figure: what an index finds against what a query costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite, nan
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+from retrieval_bench.report.rows import (
+    Row,
+    distinct,
+    effort_label,
+    failed,
+    interval,
+    number,
+    operating_points,
+)
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is left out: too pale on white.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+FAMILIES = {
+    "exact": ("exact", "flat"),
+    "graph": ("hnsw", "nsw", "cagra", "diskann", "vamana", "usearch", "voyager"),
+    "inverted list": ("ivf",),
+    "hashing": ("lsh", "minhash", "simhash"),
+    "tree": ("annoy", "kd", "ball"),
+    "server": ("milvus",),
+}
+OTHER = "other"
+MARKERS = "osD^vP*X"
+COSTS = {
+    "latency_p50_ms": "p50 latency of one query, ms",
+    "latency_p95_ms": "p95 latency of one query, ms",
+    "latency_p99_ms": "p99 latency of one query, ms",
+    "latency_mean_ms": "mean latency of one query, ms",
+    "index_bytes": "index size, bytes",
+    "build_s": "build time, s",
+}
+
+
+def family(index: str) -> str:
+    """The family that an index's name tells.
+
+    >>> family("hnsw_m32"), family("ivf"), family("mine")
+    ('graph', 'inverted list', 'other')
+    """
+    for name, words in FAMILIES.items():
+        if any(word in index.lower() for word in words):
+            return name
+    return OTHER
+
+
+def pareto_front(rows: Sequence[Row], metric: str, cost: str) -> list[Row]:
+    """Rows that no other row beats in both metric (more is better) and cost (less is better), by rising cost."""
+    finite = [row for row in rows if isfinite(number(row, metric)) and isfinite(number(row, cost))]
+    front: list[Row] = []
+    for row in sorted(finite, key=lambda row: (number(row, cost), -number(row, metric))):
+        if not front or number(row, metric) > number(front[-1], metric):
+            front.append(row)
+    return front
+
+
+def pareto_figure(points: pd.DataFrame, metric: str = "ann_recall", cost: str = "latency_p50_ms") -> Figure:
+    """One panel a stage and depth: a quality metric against a cost on a logarithmic axis.
+
+    Points carry their 95 % intervals and their effort; a colour is a family, a marker an index. The grey line is the
+    Pareto front, the dashed one the floor. Failed points are not drawn but named below the panel.
+
+    Args:
+        points: as in `points.parquet`.
+        metric, cost: columns of it.
+
+    Raises:
+        ValueError: a column is missing; names the numeric ones that exist.
+    """
+    numeric = [str(column) for column in points.select_dtypes("number").columns]
+    for column in (metric, cost):
+        if len(points) and column not in numeric:
+            raise ValueError(f"points have no numeric column {column!r}; choose among: {', '.join(numeric)}")
+    rows = operating_points(points) if len(points) else []
+    panels = [
+        group
+        for k in distinct(rows, "k")
+        for stage in distinct(rows, "stage")
+        if (group := [row for row in rows if row["stage"] == stage and row["k"] == k])
+    ]
+    columns = min(2, max(1, len(panels)))
+    lines = max(1, -(-len(panels) // columns))
+    figure = Figure(figsize=(6.4 * columns, 4.4 * lines), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
+    for axis, group in zip(axes, panels, strict=False):
+        _panel(axis, group, metric, cost)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    if rows:
+        row = rows[0]
+        figure.suptitle(
+            f"{row['data']} · {row['encoder']} · {row['similarity']} · {number(row, 'n_gallery'):,.0f} vectors",
+            fontsize=11,
+        )
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as what the suffix says (.png, .svg, .pdf); under a temporary name first, then renamed."""
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    figure.savefig(part)
+    part.replace(path)
+    return path
+
+
+def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
+    axis.set_xscale("log")
+    axis.grid(True, which="major", color="0.92", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.set_title(f"{group[0]['stage']} weights, k = {group[0]['k']}", fontsize=10)
+    axis.set_xlabel(COSTS.get(cost, cost))
+    axis.set_ylabel(f"{metric}@{group[0]['k']}" if metric in {"ann_recall", "distance_ratio"} else metric)
+    axis.tick_params(labelleft=True, labelbottom=True)
+    drawn = [row for row in group if not failed(row) and isfinite(number(row, metric)) and number(row, cost) > 0]
+    front = pareto_front(drawn, metric, cost)
+    axis.plot(
+        [number(row, cost) for row in front], [number(row, metric) for row in front],
+        color="0.8", linewidth=5, solid_capstyle="round", zorder=1, label="Pareto front",
+    )  # fmt: skip
+    for i, index in enumerate(distinct(group, "index")):
+        _curve(axis, [row for row in drawn if row["index"] == index], metric, cost, MARKERS[i % len(MARKERS)])
+    _floor(axis, drawn, cost)
+    _missing(axis, group)
+    _ticks(axis)
+    if drawn:
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+
+
+def _curve(axis: Axes, rows: Sequence[Row], metric: str, cost: str, marker: str) -> None:
+    if not rows:
+        return
+    rows = sorted(rows, key=lambda row: number(row, "effort"))
+    name = str(rows[0]["index"])
+    kind = family(name)
+    colour = COLOURS[list([*FAMILIES, OTHER]).index(kind)]
+    x, y = [number(row, cost) for row in rows], [number(row, metric) for row in rows]
+    axis.errorbar(
+        x, y, xerr=_bars(rows, cost), yerr=_bars(rows, metric), color=colour, marker=marker, markersize=5,
+        linewidth=1.2, elinewidth=0.9, capsize=2, zorder=3, label=name if kind in {name, OTHER} else f"{name} ({kind})",
+    )  # fmt: skip
+    for row, a, b in zip(rows, x, y, strict=True):
+        label = effort_label(row) or name
+        axis.annotate(label, (a, b), xytext=(5, -11), textcoords="offset points", fontsize=7, color=colour, zorder=4)
+
+
+def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
+    """Lengths below and above each value, NaN where there is no interval: [2, rows]."""
+    below, above = [], []
+    for row in rows:
+        value, low, high = interval(row, column)
+        known = isfinite(low) and isfinite(high)
+        below.append(max(0.0, value - low) if known else nan)
+        above.append(max(0.0, high - value) if known else nan)
+    return [below, above]
+
+
+def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:
+    floors = [value for row in rows if isfinite(value := number(row, "latency_floor_ms"))]
+    if cost.startswith("latency") and floors:
+        axis.axvline(
+            max(floors), color="0.45", linestyle="--", linewidth=1, zorder=2, label=f"floor, {max(floors):.2g} ms"
+        )
+
+
+def _missing(axis: Axes, group: Sequence[Row]) -> None:
+    names = distinct([row for row in group if failed(row)], "index")
+    if names:
+        axis.text(
+            0.02, 0.97, f"failed: {', '.join(names)}", transform=axis.transAxes, fontsize=8, color="#D55E00", va="top"
+        )
+
+
+def _ticks(axis: Axes) -> None:
+    axis.xaxis.set_major_locator(LogLocator(base=10))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

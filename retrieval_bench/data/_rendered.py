@@ -1,0 +1,188 @@
+"""Images that are drawn once, by a recipe, into a cache shared by all runs of a machine."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from retrieval_bench.data.base import Arrays, Items
+from retrieval_bench.errors import BadConfig, OutOfSpace
+
+Value = TypeVar("Value")
+CHUNK = 512  # images drawn before they are written; bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How to draw one part of a data set.
+
+    Attributes:
+        name: data set and part, e.g. "glyphs-query".
+        decides: everything besides the keys that decides a pixel (parameters, versions, digests); JSON values.
+        keys: [n] source keys; the drawing of an item depends on its key and on `decides` alone.
+        size: side in pixels.
+        draw: row → uint8 [size, size, 3]; called from several threads.
+    """
+
+    name: str
+    decides: Mapping[str, Any]
+    keys: Sequence[str]
+    size: int
+    draw: Callable[[int], NDArray[np.uint8]]
+
+    @property
+    def digest(self) -> str:
+        """Name of the recipe's place in the cache."""
+        text = json.dumps([self.name, self.size, self.decides, list(self.keys)], sort_keys=True)
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Rendered:
+    """The drawn images: a read-only memory map uint8 [n, size, size, 3], and a digest of pixels and keys."""
+
+    pixels: NDArray[np.uint8]
+    fingerprint: str
+
+    def read(self, row: int) -> Arrays:
+        """A copy of one image, as `Items.read` gives it."""
+        return {"image": np.array(self.pixels[row])}
+
+    def items(
+        self,
+        recipe: Recipe,
+        labels: NDArray[np.int64] | None = None,
+        label_names: Mapping[int, str] | None = None,
+    ) -> Items:
+        """The part as the rest of the package sees it."""
+        return Items(recipe.keys, self.read, self.fingerprint, labels=labels, label_names=label_names or {})
+
+
+def rendered(cache: str | Path, recipe: Recipe, threads: int | None = None) -> Rendered:
+    """The images of a recipe: from the cache, or drawn into it first. Two processes draw once.
+
+    Args:
+        cache: folder; made if missing.
+        recipe: what to draw.
+        threads: none = one for each core. The bytes do not depend on it.
+
+    Raises:
+        OutOfSpace: the disk of the cache is full. BadConfig: the cache cannot be written.
+    """
+    place = Path(cache).expanduser() / "rendered" / f"{recipe.name}-{recipe.digest}"
+    return _once(
+        place,
+        lambda: _open(place, recipe),
+        lambda part: _draw(part, recipe, threads or len(os.sched_getaffinity(0))),
+    )
+
+
+def remembered(cache: str | Path, name: str, decides: Mapping[str, Any], compute: Callable[[], Value]) -> Value:
+    """A JSON value: from the cache, or computed and written into it first. Raises as `rendered` does."""
+    digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
+    place = Path(cache).expanduser() / "rendered" / f"{name}-{digest}"
+
+    def load() -> Value | None:
+        try:
+            value: Value = json.loads((place / "value.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return value
+
+    return _once(place, load, lambda part: (part / "value.json").write_text(json.dumps(compute())))
+
+
+def _once(place: Path, load: Callable[[], Value | None], make: Callable[[Path], object]) -> Value:
+    """What is in a folder of the cache, made by one process while others wait.
+
+    It is made in a folder of another name, which is then renamed: a killed process leaves nothing that looks finished.
+    """
+    found = load()
+    if found is not None:
+        return found
+    part = place.with_name(place.name + ".part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{place}.lock"):
+            found = load()
+            if found is None:
+                for leftover in (part, place):
+                    shutil.rmtree(leftover, ignore_errors=True)
+                part.mkdir()
+                try:
+                    make(part)
+                    part.rename(place)
+                finally:
+                    shutil.rmtree(part, ignore_errors=True)  # a full disk gets its space back at once
+                found = load()
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpace(
+                f"the disk of {place.parent} is full; free about 1 GB, or type paths.cache=FOLDER for a folder on"
+                " another disk"
+            ) from error
+        raise BadConfig(f"the cache {place.parent} cannot be written ({error}); type paths.cache=FOLDER") from error
+    if found is None:
+        raise BadConfig(f"what was written to {place} could not be read back; type paths.cache=FOLDER")
+    return found
+
+
+def _open(place: Path, recipe: Recipe) -> Rendered | None:
+    """A finished part, or none. A file that lost bytes since counts as not there."""
+    try:
+        about = json.loads((place / "about.json").read_text())
+        pixels = np.load(place / "pixels.npy", mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    if pixels.shape != (len(recipe.keys), recipe.size, recipe.size, 3) or pixels.dtype != np.uint8:
+        return None
+    return Rendered(pixels, about["fingerprint"])
+
+
+def _draw(part: Path, recipe: Recipe, threads: int) -> None:
+    with (part / "pixels.npy").open("wb") as file:
+        fingerprint = _write(file, recipe, threads)
+    about = {"fingerprint": fingerprint, "decides": dict(recipe.decides), "n": len(recipe.keys)}
+    (part / "about.json").write_text(json.dumps(about, indent=1))
+
+
+def _write(file: BinaryIO, recipe: Recipe, threads: int) -> str:
+    """Write an .npy file sequentially (a full disk is then an error; through a memory map it would kill us)."""
+    n = len(recipe.keys)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, recipe.size, recipe.size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+    digest = blake2b("\n".join(recipe.keys).encode(), digest_size=16)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in _progress(recipe.name, n):
+            rows = range(start, min(start + CHUNK, n))
+            block = np.stack(list(pool.map(recipe.draw, rows)))
+            if block.shape[1:] != (recipe.size, recipe.size, 3) or block.dtype != np.uint8:
+                raise ValueError(f"{recipe.name} drew {block.dtype} {block.shape[1:]}")
+            digest.update(block.data)
+            file.write(block.data)
+    return f"{recipe.name}-{digest.hexdigest()}"
+
+
+def _progress(name: str, n: int) -> Iterator[int]:
+    """Starts of the chunks, with a bar on standard error if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal or n <= CHUNK) as bar:
+        task = bar.add_task(f"drawing {name}", total=n)
+        for start in range(0, n, CHUNK):
+            yield start
+            bar.advance(task, min(CHUNK, n - start))

@@ -74,7 +74,8 @@ def pareto_figure(points: pd.DataFrame, metric: str = "ann_recall", cost: str = 
 
     Args:
         points: as in `points.parquet`.
-        metric, cost: columns of it.
+        metric: column on the linear axis, more is better.
+        cost: column on the logarithmic axis, less is better.
 
     Raises:
         ValueError: a column is missing; names the numeric ones that exist.
@@ -125,6 +126,7 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
     axis.set_xlabel(COSTS.get(cost, cost))
     axis.set_ylabel(f"{metric}@{group[0]['k']}" if metric in {"ann_recall", "distance_ratio"} else metric)
     axis.tick_params(labelleft=True, labelbottom=True)
+    axis.margins(0.06, 0.08)
     drawn = [row for row in group if not failed(row) and isfinite(number(row, metric)) and number(row, cost) > 0]
     front = pareto_front(drawn, metric, cost)
     axis.plot(
@@ -132,7 +134,8 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
         color="0.8", linewidth=5, solid_capstyle="round", zorder=1, label="Pareto front",
     )  # fmt: skip
     for i, index in enumerate(distinct(group, "index")):
-        _curve(axis, [row for row in drawn if row["index"] == index], metric, cost, MARKERS[i % len(MARKERS)])
+        rows = [row for row in drawn if row["index"] == index]
+        _curve(axis, rows, front, (metric, cost), MARKERS[i % len(MARKERS)])
     _floor(axis, drawn, cost)
     _missing(axis, group)
     _ticks(axis)
@@ -140,21 +143,28 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
         axis.legend(fontsize=8, frameon=False, loc="lower right")
 
 
-def _curve(axis: Axes, rows: Sequence[Row], metric: str, cost: str, marker: str) -> None:
+def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple[str, str], marker: str) -> None:
     if not rows:
         return
+    metric, cost = columns
     rows = sorted(rows, key=lambda row: number(row, "effort"))
     name = str(rows[0]["index"])
     kind = family(name)
-    colour = COLOURS[list([*FAMILIES, OTHER]).index(kind)]
+    colour = COLOURS[[*FAMILIES, OTHER].index(kind)]
     x, y = [number(row, cost) for row in rows], [number(row, metric) for row in rows]
     axis.errorbar(
         x, y, xerr=_bars(rows, cost), yerr=_bars(rows, metric), color=colour, marker=marker, markersize=5,
         linewidth=1.2, elinewidth=0.9, capsize=2, zorder=3, label=name if kind in {name, OTHER} else f"{name} ({kind})",
     )  # fmt: skip
+    best = {id(row) for row in front}
     for row, a, b in zip(rows, x, y, strict=True):
-        label = effort_label(row) or name
-        axis.annotate(label, (a, b), xytext=(5, -11), textcoords="offset points", fontsize=7, color=colour, zorder=4)
+        on_front = (
+            id(row) in best
+        )  # nothing is drawn above and left of the front; the rest is labelled on the other side
+        axis.annotate(
+            effort_label(row) or name, (a, b), xytext=(-4, 5) if on_front else (5, -11), textcoords="offset points",
+            ha="right" if on_front else "left", fontsize=7, color=colour, zorder=4,
+        )  # fmt: skip
 
 
 def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
@@ -179,9 +189,7 @@ def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:
 def _missing(axis: Axes, group: Sequence[Row]) -> None:
     names = distinct([row for row in group if failed(row)], "index")
     if names:
-        axis.text(
-            0.02, 0.97, f"failed: {', '.join(names)}", transform=axis.transAxes, fontsize=8, color="#D55E00", va="top"
-        )
+        axis.set_title(f"failed: {', '.join(names)}", loc="right", fontsize=8, color="#D55E00")
 
 
 def _ticks(axis: Axes) -> None:

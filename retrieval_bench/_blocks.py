@@ -1,0 +1,175 @@
+"""Vectors read block by block and brought into a frame in which float32 products are accurate; for `nearest.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.types import Similarity
+
+Vectors = NDArray[Any]
+NATIVE = tuple(np.dtype(t) for t in (np.float32, np.float64, np.uint8))  # compiled code reads these without a copy
+KIND = {Similarity.COSINE: 0, Similarity.DOT: 1, Similarity.EUCLIDEAN: 2}
+BLOCK_BYTES = 8 << 20
+
+
+class Arithmetic(IntEnum):
+    """What the tiles of a pass are made of, cheapest first."""
+
+    SINGLE = 0  # float32 product
+    DOUBLE = 1  # float64 product
+    DIRECT = 2  # exact scores of all pairs
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """How vectors are moved and scaled; the same for queries and gallery.
+
+    In it a larger q·x - |x|²/2 (euclidean) or q·x (dot; cosine, of unit vectors) is closer.
+    """
+
+    similarity: Similarity
+    arithmetic: Arithmetic
+    centre: NDArray[np.float64] | None  # euclidean only: distances do not change, norms shrink
+    scale: float  # a power of two, so that no square leaves the range of float32
+    whole: bool  # all components are integers, after centring too
+
+    @property
+    def dtype(self) -> type[np.floating[Any]]:
+        """Of converted blocks and tiles."""
+        return np.float32 if self.arithmetic is Arithmetic.SINGLE else np.float64
+
+    def using(self, arithmetic: Arithmetic) -> Frame:
+        """The same frame for another pass."""
+        return replace(self, arithmetic=arithmetic)
+
+    def error(self, dim: int, norms: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
+        """Bound on |tile value - true value| for queries of these norms and gallery vectors up to the largest norm."""
+        if self.arithmetic is Arithmetic.DIRECT:
+            return np.zeros(len(norms))
+        unit, mantissa = (2.0**-24, 2.0**23) if self.arithmetic is Arithmetic.SINGLE else (2.0**-53, 2.0**52)
+        exact = (norms + largest) * largest < mantissa if self.whole else False
+        euclidean = self.similarity is Similarity.EUCLIDEAN
+        size = largest * (norms + largest) if euclidean else largest * norms
+        bound = unit * ((dim + 8) * size + (4 * (norms + largest) ** 2 if euclidean else 0))
+        return np.where(exact, 0.0, 2 * bound)
+
+
+def survey(queries: Vectors, gallery: Vectors, similarity: Similarity) -> Frame:
+    """Choose the frame: centre from a sample of gallery rows, scale from the largest component."""
+    centre = None
+    scale, whole = 1.0, similarity is not Similarity.COSINE
+    if whole:
+        largest = 0.0
+        for side in (gallery,) if queries is gallery else (gallery, queries):
+            size, integral = _extent(side, whole)
+            largest, whole = max(largest, size), whole and integral
+        if similarity is Similarity.EUCLIDEAN:
+            sample = np.asarray(gallery[:: max(1, len(gallery) // 1024)]).astype(np.float64)
+            centre = np.rint(sample.mean(0)) if whole else sample.mean(0)
+        if not 1e-12 < largest < 1e12 and largest > 0:
+            scale, whole = 2.0 ** -np.frexp(largest)[1], False
+    return Frame(similarity, Arithmetic.SINGLE, centre, scale, whole)
+
+
+def _extent(vectors: Vectors, whole: bool) -> tuple[float, bool]:
+    """Largest absolute component, and whether all are integers (looked for only while `whole`)."""
+    if vectors.dtype.kind in "uib":
+        limits = np.iinfo(vectors.dtype if vectors.dtype.kind != "b" else np.uint8)
+        return max(abs(float(limits.min)), float(limits.max)), True
+    largest = 0.0
+    for start in range(0, len(vectors), step := rows_per_block(vectors.shape[1])):
+        block = np.asarray(vectors[start : start + step])
+        largest = max(largest, float(block.max()), -float(block.min()))
+        whole = whole and bool((block == np.rint(block)).all())
+    return largest, whole
+
+
+def rows_per_block(dim: int) -> int:
+    """Rows whose float64 copy stays near BLOCK_BYTES."""
+    return max(1, BLOCK_BYTES // (8 * max(dim, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """Vectors [n, dim] read in a given order of rows."""
+
+    vectors: Vectors
+    order: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors) if self.order is None else len(self.order)
+
+    @property
+    def dim(self) -> int:
+        """Number of columns."""
+        return int(self.vectors.shape[1])
+
+    def raw(self, start: int, stop: int) -> Vectors:
+        """Rows in their own dtype."""
+        return np.asarray(self.vectors[start:stop] if self.order is None else self.vectors[self.order[start:stop]])
+
+    def at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The rows of `vectors` that stand at these positions."""
+        return positions if self.order is None else self.order[positions]
+
+    def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> NDArray[np.float64]:
+        """Write rows from `start` on into `out` [m, dim], half their squared norms (euclidean, else 0) into `half` [m].
+
+        Returns:
+            their norms [m] in the frame.
+        """
+        rows = self.raw(start, start + len(out))
+        if frame.similarity is Similarity.COSINE:
+            rows = rows.astype(np.float64)
+            lengths = norms(rows)
+            rows /= np.where(lengths > 0, lengths, 1)[:, None]
+        elif frame.centre is not None:
+            rows = rows - frame.centre
+        out[:] = rows if frame.scale == 1 else rows * frame.scale
+        if frame.similarity is Similarity.COSINE:
+            return np.ones(len(out))
+        lengths = norms(out)
+        if frame.similarity is Similarity.EUCLIDEAN:
+            half[:] = lengths**2 / 2
+        return lengths
+
+    def block(self, start: int, stop: int, frame: Frame) -> Vectors:
+        """Rows in the frame, in a new array."""
+        out, half = np.empty((stop - start, self.dim), frame.dtype), np.empty(stop - start, frame.dtype)
+        self.fill(start, frame, out, half)
+        return out
+
+
+def norms(rows: Vectors) -> NDArray[np.float64]:
+    """Euclidean norms [m], summed in float64."""
+    rows = rows.astype(np.float64, copy=False)
+    return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+
+
+def exact_scores(
+    queries: Vectors, gallery: Vectors, places: NDArray[np.int64], similarity: Similarity
+) -> NDArray[np.float64]:
+    """Scores [m, k] of gallery rows `places` [m, k] of each query; -inf where a place is negative."""
+    from retrieval_bench._tiles import pair_scores
+
+    out = np.empty(places.shape)
+    if gallery.dtype not in NATIVE or not gallery.flags.c_contiguous:
+        used, places_in_used = np.unique(np.maximum(places, 0), return_inverse=True)
+        gallery = np.ascontiguousarray(gallery[used], np.float64)
+        places = np.where(places < 0, -1, places_in_used.reshape(places.shape))
+    pair_scores(
+        read_only(queries.astype(np.float64)), read_only(np.asarray(gallery)), read_only(places), KIND[similarity], out
+    )
+    return out
+
+
+def read_only(array: Vectors) -> Vectors:
+    """A view that compiled code sees as one type, whether or not the caller may write into it."""
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.flags.writeable = False
+    return view

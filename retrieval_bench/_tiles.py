@@ -1,0 +1,171 @@
+"""Compiled inner loops of `nearest.py`: scan a tile of scores, keep the best per row; exact scores of pairs.
+
+Compiled on first use (cached on disk), never at import. Indices are unsigned where a loop must become vector
+instructions: numba's wrap-around of negative indices keeps the compiler from doing so.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, uintp
+from numpy.typing import NDArray
+
+SPAN = 128  # columns compared with the limit at once
+
+
+class Best(NamedTuple):
+    """The best candidates so far of m searches, unordered.
+
+    `values` and `rows` are [m, capacity]; a full line is cut to its best `keep`, and `limits`, `limit_rows` then hold
+    the worst of those. Better means a larger value, and the smaller row among equal values: a total order, so the
+    outcome does not depend on the order in which candidates arrive.
+    """
+
+    values: NDArray[np.floating]
+    rows: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    limits: NDArray[np.floating]
+    limit_rows: NDArray[np.int32]
+
+
+def empty_best(searches: int, keep: int, n: int, dtype: type[np.floating]) -> Best:
+    """Nothing found yet: `keep` candidates for each of so many searches among n rows."""
+    capacity = n if keep >= n else 2 * keep
+    return Best(
+        np.empty((searches, capacity), dtype),
+        np.empty((searches, capacity), np.int32),
+        np.zeros(searches, np.int32),
+        np.full(searches, -np.inf, dtype),
+        np.full(searches, np.iinfo(np.int32).max, np.int32),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _cut(values, rows, size, keep):  # type: ignore[no-untyped-def]
+    """Quickselect: afterwards the first `keep` are the best and the last of them is the worst of these."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        value, row = values[middle], rows[middle]
+        i, j = low, high
+        while i <= j:
+            while values[i] > value or (values[i] == value and rows[i] < row):
+                i += 1
+            while values[j] < value or (values[j] == value and rows[j] > row):
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                rows[i], rows[j] = rows[j], rows[i]
+                i += 1
+                j -= 1
+        if keep - 1 <= j:
+            high = j
+        elif keep - 1 >= i:
+            low = i
+        else:
+            break
+
+
+@njit(nogil=True, cache=True)
+def _offer(best, search, value, row, keep):  # type: ignore[no-untyped-def]
+    """Take a candidate that is better than the limit."""
+    count = best.counts[search]
+    best.values[search, count] = value
+    best.rows[search, count] = row
+    count += 1
+    if count == best.values.shape[1]:
+        _cut(best.values[search], best.rows[search], count, keep)
+        count = keep
+        best.limits[search] = best.values[search, keep - 1]
+        best.limit_rows[search] = best.rows[search, keep - 1]
+    best.counts[search] = count
+
+
+@njit(nogil=True, cache=True)
+def scan_rows(tile, half, first, best, start, keep):  # type: ignore[no-untyped-def]
+    """Offer tile[i, j] - half[j], whose gallery row is first + j, to search start + i."""
+    m, c = tile.shape
+    flat = tile.reshape(m * c)
+    for i in range(m):
+        search = start + i
+        for b in range(0, c, SPAN):
+            limit = best.limits[search]
+            width = min(SPAN, c - b)
+            cell, column = uintp(i * c + b), uintp(b)
+            some = False
+            for j in range(uintp(width)):
+                some |= flat[cell + j] - half[column + j] >= limit
+            if some:
+                for j in range(b, b + width):
+                    value = tile[i, j] - half[j]
+                    if value >= best.limits[search] and (
+                        value > best.limits[search] or first + j < best.limit_rows[search]
+                    ):
+                        _offer(best, search, value, first + j, keep)
+
+
+@njit(nogil=True, cache=True)
+def scan_columns(tile, half, first, best, start, keep):  # type: ignore[no-untyped-def]
+    """Offer tile[i, j] - half[i], whose gallery row is first + i, to search start + j."""
+    m, c = tile.shape
+    flat = tile.reshape(m * c)
+    for i in range(m):
+        shift, row = half[i], first + i
+        for b in range(0, c, SPAN):
+            width = min(SPAN, c - b)
+            cell, column = uintp(i * c + b), uintp(start + b)
+            some = False
+            for j in range(uintp(width)):
+                some |= flat[cell + j] - shift >= best.limits[column + j]
+            if some:
+                for j in range(b, b + width):
+                    value, search = tile[i, j] - shift, start + j
+                    if value >= best.limits[search] and (value > best.limits[search] or row < best.limit_rows[search]):
+                        _offer(best, search, value, row, keep)
+
+
+@njit(nogil=True, cache=True)
+def close(best, keep):  # type: ignore[no-untyped-def]
+    """Cut every line to its best `keep`; `limits` become the worst kept, -inf where nothing was turned away."""
+    for search in range(best.counts.size):
+        if best.counts[search] > keep:
+            _cut(best.values[search], best.rows[search], best.counts[search], keep)
+            best.counts[search] = keep
+            best.limits[search] = best.values[search, keep - 1]
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _pair(left, right, kind):  # type: ignore[no-untyped-def]
+    """Score of two vectors in float64: one function, so that a pair has one score wherever it is asked for."""
+    product, left_square, right_square = 0.0, 0.0, 0.0
+    if kind == 2:
+        for d in range(uintp(left.size)):
+            difference = left[d] - np.float64(right[d])
+            product += difference * difference
+        return -np.sqrt(product)
+    if kind == 1:
+        for d in range(uintp(left.size)):
+            product += left[d] * np.float64(right[d])
+        return product
+    for d in range(uintp(left.size)):
+        x = np.float64(right[d])
+        product += left[d] * x
+        left_square += left[d] * left[d]
+        right_square += x * x
+    if left_square == 0.0 or right_square == 0.0:
+        return 0.0
+    return product / (np.sqrt(left_square) * np.sqrt(right_square))
+
+
+@njit(nogil=True, cache=True)
+def pair_scores(queries, vectors, places, kind, out):  # type: ignore[no-untyped-def]
+    """out[i, j] = score of queries[i] (float64) and vectors[places[i, j]]; -inf where the place is negative.
+
+    kind 0: cosine (0 for a zero vector), 1: dot, 2: negative euclidean distance.
+    """
+    for i in range(places.shape[0]):
+        for j in range(places.shape[1]):
+            place = places[i, j]
+            out[i, j] = _pair(queries[i], vectors[place], kind) if place >= 0 else -np.inf

@@ -15,13 +15,19 @@ from PIL import Image, UnidentifiedImageError
 
 from retrieval_bench.errors import CorruptInput
 
+Image.init()  # all plugins now: Pillow would load them at the first use, which may be in several threads at once
+
 Pixels = NDArray[np.uint8]
 
 # A quarter of a GiB of RGB; Pillow's own limit, above which it only warns.
 MAX_PIXELS = 89_478_485
 BACKGROUND = (255, 255, 255)
 # No EPS, PDF or similar: Pillow hands those to an external interpreter.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO")
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "ICO")
+    if name in Image.OPEN
+)
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm",
      ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico")

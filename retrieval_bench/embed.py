@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._item_batches import Batch, Embed, Job, batches, check_unreadable
+from retrieval_bench._transformed import transformed
 from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
@@ -37,6 +38,8 @@ from retrieval_bench.encoder.base import (
 )
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.types import Embeddings
+
+__all__ = ["Embed", "Embedded", "embed", "encode_one", "query_engine", "transformed"]
 
 _log = logging.getLogger(__name__)
 
@@ -95,18 +98,7 @@ def embed(  # noqa: PLR0917  (six: the ceiling)
     """
     if len(encoder.inputs) != 1:
         raise BadConfig(f"the encoder takes {', '.join(encoder.inputs)}; encoders of one input can be embedded")
-    job = Job(items, encoder, encoder.preprocessing(native_size), settings, cache, progress)
-    weights = encoder.weights_fingerprint()
-    *doubtful, trusted = engine_choices(settings.engine, settings.precision, settings.device)
-    for choice in doubtful:
-        embedded = _by(choice, job, weights, may_refuse=True)
-        if isinstance(embedded, Embedded):
-            return embedded
-        _log.warning("%s is not used, %s is: %s", choice.engine, trusted.engine, embedded)
-    embedded = _by(trusted, job, weights, may_refuse=False)
-    if isinstance(embedded, Embedded):
-        return embedded
-    raise BadConfig(f"{embedded}; type embed.engine={EngineName.TORCH}")
+    return _by_best(Job(items, encoder, encoder.preprocessing(native_size), settings, cache, progress))
 
 
 def query_engine(encoder: Encoder, native_size: int | None, facts: Mapping[str, Any], cache: Path) -> Engine:
@@ -127,6 +119,20 @@ def query_engine(encoder: Encoder, native_size: int | None, facts: Mapping[str, 
 def encode_one(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The vector [dim] of one decoded image [height, width, 3], preprocessing included."""
     return engine.one(prepare(image, engine.preprocessing))
+
+
+def _by_best(job: Job) -> Embedded:
+    settings, weights = job.settings, job.encoder.weights_fingerprint()
+    *doubtful, trusted = engine_choices(settings.engine, settings.precision, settings.device)
+    for choice in doubtful:
+        embedded = _by(choice, job, weights, may_refuse=True)
+        if isinstance(embedded, Embedded):
+            return embedded
+        _log.warning("%s is not used, %s is: %s", choice.engine, trusted.engine, embedded)
+    embedded = _by(trusted, job, weights, may_refuse=False)
+    if isinstance(embedded, Embedded):
+        return embedded
+    raise BadConfig(f"{embedded}; type embed.engine={EngineName.TORCH}")
 
 
 def _model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choice: EngineChoice) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "EngineChoice",
     "EngineError",
     "EngineName",
+    "Pool",
     "Precision",
     "Preprocessing",
     "cores",
@@ -71,3 +72,24 @@ class Encoder(nn.Module, ABC):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+class Pool(nn.Module, ABC):
+    """Feature maps [b, c, h, w] → vectors [b, factor · c].
+
+    Attributes:
+        factor: by how much the number of channels grows.
+    """
+
+    factor: int = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor:
+        """[b, c, h, w] → [b, factor · c]."""
+
+    def describe(self) -> dict[str, Any]:
+        """Name and parameters as JSON."""
+        return {"pool": type(self).__name__}

@@ -14,8 +14,7 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from retrieval_bench.encoder._weights import Source, load_file_into, load_package, source_of
-from retrieval_bench.encoder.base import Encoder, Preprocessing
-from retrieval_bench.encoder.pooling import Pool
+from retrieval_bench.encoder.base import Encoder, Pool, Preprocessing
 from retrieval_bench.errors import BadConfig, DataNotFound
 
 # The package's input is (x - 127) / 128; Preprocessing counts in [0, 1].

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (torch's own name for it)
 
+from retrieval_bench.encoder.base import Pool
 from retrieval_bench.errors import BadConfig
-
-__all__ = ["MAC", "Average", "GeM", "Grid", "Pool"]
-
-
-class Pool(nn.Module, ABC):
-    """Feature maps [b, c, h, w] → vectors [b, factor · c].
-
-    Attributes:
-        factor: by how much the number of channels grows.
-    """
-
-    factor: int = 1
-
-    @abstractmethod
-    def forward(self, features: Tensor) -> Tensor:
-        """[b, c, h, w] → [b, factor · c]."""
-
-    def describe(self) -> dict[str, Any]:
-        """Name and parameters as JSON."""
-        return {"pool": type(self).__name__}
 
 
 class Average(Pool):

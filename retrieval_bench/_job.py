@@ -1,0 +1,231 @@
+"""One index through one measurement: built or loaded, searched, timed; what is finished is never done again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from retrieval_bench._messages import Build, Built, Found, Load, Search, Start, TimePass
+from retrieval_bench._results import IndexResult, Points
+from retrieval_bench._scene import Scene, sample_of
+from retrieval_bench._store import Point, Store
+from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
+from retrieval_bench.errors import UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.record import digest
+from retrieval_bench.search.base import Index
+
+BLOCK_QUERIES = 4096
+EMPTY = {"build_s": None, "index_bytes": None, "peak_rss_bytes": None}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An index class with its parameters, known without constructing it.
+
+    Attributes:
+        params: the given build parameters, without efforts.
+        efforts: values of the knob, rising; one none where there is no knob.
+        key: digest of the class and all build parameters, defaults included.
+    """
+
+    factory: partial[Any]
+    target: type[Index]
+    params: dict[str, Any]
+    efforts: tuple[int | None, ...]
+    key: str
+
+    @classmethod
+    def of(cls, factory: partial[Any]) -> Recipe:
+        """Read a partial of an `Index` class.
+
+        Raises:
+            TypeError: it is something else, or its parameters do not fit.
+        """
+        target = factory.func
+        if not (inspect.isclass(target) and issubclass(target, Index)):
+            raise TypeError(f"{target!r} is not a subclass of retrieval_bench.search.base.Index")
+        bound = inspect.signature(target).bind(*factory.args, **factory.keywords)
+        bound.apply_defaults()
+        known = dict(bound.arguments)
+        efforts = known.pop("efforts", ())
+        if target.knob is not None and not efforts:
+            raise TypeError(f"{target.__name__} has the knob {target.knob}, so it needs values: efforts=[…]")
+        name = f"{target.__module__}.{target.__qualname__}"
+        given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
+        values = (None,) if target.knob is None else tuple(sorted(set(efforts)))
+        return cls(factory, target, given, values, digest(name, known))
+
+
+class Job:
+    """One index with one build seed.
+
+    Attributes:
+        build: what `build.json` holds.
+    """
+
+    def __init__(self, name: str, recipe: Recipe, build_seed: int, scene: Scene, store: Store) -> None:
+        self.name, self._recipe, self._seed = name, recipe, build_seed
+        self._scene, self._store = scene, store
+        self._worker: WorkerProcess | None = None
+        self._samples: dict[Point, Any] = {}
+        self.build: dict[str, Any] = self._facts() | EMPTY | {"status": "new", "error": None}
+
+    def _facts(self) -> dict[str, Any]:
+        target = self._recipe.target
+        return {
+            "index": self.name,
+            "target": f"{target.__module__}.{target.__qualname__}",
+            "params": self._recipe.params,
+            "knob": target.knob,
+            "exact": target.exact,
+            "approximate_scores": target.approximate_scores,
+            "build_seed": self._seed,
+            "similarity": str(self._scene.similarity),
+            "protocol": self._scene.protocol,
+        }
+
+    def points(self, depths: tuple[int, ...]) -> list[Point]:
+        """Everything that is measured of this index, the costliest effort first: it warms the memory for the others."""
+        return [Point(effort, k) for k in depths for effort in reversed(self._recipe.efforts)]
+
+    def resume(self, limits: Limits, build_threads: int) -> None:
+        """Take over what an earlier call finished under the same protocol; forget everything else."""
+        old = self._store.build()
+        allowed = {"timeout_s": limits.timeout_s, "memory_limit_gb": limits.memory_gb}
+        if old is not None and (old["protocol"], old["threads"]) != (self._scene.protocol, build_threads):
+            self._store.clear()
+            old = None
+        # A crash or a missing library is tried again; what was too slow or too large stays so under the same limits.
+        given_up = old is not None and old["status"] == "failed" and old["limit_exceeded"] and old["limits"] == allowed
+        self.build |= {key: None if old is None else old[key] for key in EMPTY}
+        self.build |= {"threads": build_threads, "limits": allowed, "limit_exceeded": given_up}
+        self.build |= {"status": "failed" if given_up else "ok", "error": old["error"] if old and given_up else None}
+
+    @property
+    def failed(self) -> bool:
+        """This index is given up."""
+        return bool(self.build["status"] == "failed")
+
+    @property
+    def built(self) -> bool:
+        """The finished index lies on the disk."""
+        return self.build["build_s"] is not None and self._store.index.exists()
+
+    def fail(self, error: Exception) -> None:
+        """Give this index up and say why; what it finished stays."""
+        self.end()
+        self.build |= {"status": "failed", "error": str(error), "limit_exceeded": isinstance(error, LimitExceeded)}
+        self._store.write_build(self.build)
+
+    def start(self, limits: Limits) -> None:
+        """Start the worker and have it build, or load what was built.
+
+        Raises:
+            WorkerFailed, UnsupportedSimilarity, OutOfSpace.
+        """
+        target = self._recipe.target
+        if self._scene.similarity not in target.similarities:
+            allowed = " or ".join(f"similarity={s}" for s in sorted(target.similarities))
+            raise UnsupportedSimilarity(
+                f"{self.name}: {target.__name__} cannot search by {self._scene.similarity}; type {allowed},"
+                " or leave it out"
+            )
+        self._worker = WorkerProcess(self.name, limits)
+        self._worker.ask(Start(self._recipe.factory, self._scene.query_file, self._scene.similarity))
+        if self.built:
+            self._worker.ask(Load(str(self._store.index)))
+            return
+        part = self._store.fresh_index()
+        order, threads = self._scene.order, int(self.build["threads"])
+        built: Built = self._worker.ask(Build(self._scene.gallery_file, order, self._seed, threads, str(part)))
+        self._store.write_ids(self._scene.index_ids)
+        self._store.adopt_index(part)
+        self.build |= {
+            "build_s": built.seconds,
+            "index_bytes": built.index_bytes,
+            "peak_rss_bytes": built.peak_rss_bytes,
+        }
+        self._store.write_build(self.build)
+
+    def _ask(self, request: Search | TimePass) -> Any:
+        if self._worker is None:
+            raise WorkerFailed(f"{self.name}: its worker is not running")
+        return self._worker.ask(request)
+
+    def has_lists(self, point: Point) -> bool:
+        """The lists of this point are on the disk."""
+        return self._store.has_found(point)
+
+    def search(self, point: Point, threads: int, told: Callable[[str], None]) -> None:
+        """Search all queries in batches, check the answers, keep them and the time that the batches took."""
+        depth, count = point.k + self._scene.extra, len(self._scene.queries)
+        parts: list[Found] = []
+        for start in range(0, count, BLOCK_QUERIES):
+            stop = min(count, start + BLOCK_QUERIES)
+            told(f"searching, query {start + 1} of {count}")
+            found: Found = self._ask(Search(start, stop, depth, point.effort, threads))
+            if found.rows.shape != (stop - start, depth) or found.scores.shape != found.rows.shape:
+                raise WorkerFailed(
+                    f"{self.name}: rows and scores must be {(stop - start, depth)}, not {found.rows.shape} and"
+                    f" {found.scores.shape}"
+                )
+            parts.append(found)
+        rows, scores = np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts])
+        counted = [p.candidates for p in parts if p.candidates is not None]
+        candidates = np.concatenate(counted) if len(counted) == len(parts) else None
+        try:
+            result = self._scene.result(rows, scores, candidates)
+            if not self._recipe.target.approximate_scores:
+                self._scene.check_scores(rows, scores)
+        except ValueError as error:
+            raise WorkerFailed(f"{self.name} at {point}: {error}") from error
+        batch = {"seconds": sum(p.seconds for p in parts), "threads": threads, "n_queries": count}
+        self._store.write_found(point, self._scene.queries.ids, result, batch)
+
+    def missing_passes(self, point: Point, wanted: int) -> list[int]:
+        """Numbers of the passes that are still to be timed."""
+        done = self._store.passes(point, wanted)
+        return [i for i in range(1, wanted + 1) if i not in done]
+
+    def warm_up(self, point: Point, at_most: int, seconds: float, passes: int) -> int:
+        """One pass that is thrown away; it decides how many queries this point times (or an earlier call did)."""
+        asked = self._scene.asked
+        depth = point.k + self._scene.extra
+        times = self._ask(TimePass(asked[:at_most], depth, point.effort, seconds / passes))
+        done = self._store.passes(point, passes)
+        if done:
+            ids, _ = self._store.times(point, done[:1])
+            self._samples[point] = np.flatnonzero(np.isin(self._scene.queries.ids, ids))
+        else:
+            self._samples[point] = np.sort(sample_of(asked, times, seconds, at_most, passes))
+        return len(self._samples[point])
+
+    def time_pass(self, point: Point, number: int) -> None:
+        """Time the sample once, in an order that only the run's seed and the number of the pass decide."""
+        rows = np.random.default_rng([self._scene.seed, number]).permutation(self._samples[point])
+        ns = self._ask(TimePass(rows, point.k + self._scene.extra, point.effort, float("inf")))
+        self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
+
+    def result(self, points: Sequence[Point], passes: int) -> IndexResult:
+        """What is finished; points of which something is missing are left out."""
+        whole = [p for p in points if self.has_lists(p) and not self.missing_passes(p, passes)]
+        whole.sort(key=lambda p: (p.k, p.effort or 0))
+        return IndexResult(self.build, Points(self._store, whole, passes, self.build["build_s"] or 0.0))
+
+    def finish(self) -> None:
+        """Everything is measured: close the index, keep the verdict."""
+        if self._worker is not None:
+            self._worker.finish()
+            self._worker = None
+        self._store.write_build(self.build)
+
+    def end(self) -> None:
+        """End the worker at once, if there is one."""
+        if self._worker is not None:
+            self._worker.end()
+            self._worker = None

@@ -1,0 +1,128 @@
+"""What the harness and a worker process say to each other: requests, replies, and arrays that stay in their files."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.types import Similarity
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """An array inside a file: a worker maps it instead of getting a copy."""
+
+    path: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # bytes; rows of fvecs files are not contiguous
+    offset: int  # bytes
+
+    @classmethod
+    def of(cls, array: NDArray[np.generic]) -> ArrayFile | None:
+        """Where an array lies, or none if it is not a read-through view of a mapped file."""
+        root: NDArray[np.generic] = array
+        while isinstance(root.base, np.ndarray):
+            root = root.base
+        if not (isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)) or root.filename is None:
+            return None
+        if root.mode == "c" or min(array.strides) < 0:  # a private copy may differ from its file
+            return None
+        # A slice of a memmap repeats the offset of the whole map, so the addresses decide.
+        offset = int(root.offset) + array.ctypes.data - root.ctypes.data
+        return cls(str(root.filename), array.dtype.str, array.shape, array.strides, offset)
+
+    def open(self) -> NDArray[np.generic]:
+        """Map the array, read-only."""
+        raw = np.memmap(self.path, np.uint8, "r")
+        return np.ndarray(self.shape, np.dtype(self.dtype), raw, self.offset, self.strides)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Construct the backend; nothing is loaded yet. Reply: None."""
+
+    factory: partial[Any]
+    queries: ArrayFile
+    similarity: Similarity
+
+
+@dataclass(frozen=True, eq=False)
+class Build:
+    """Build over `gallery[order]` and save into the existing, empty folder. Reply: `Built`."""
+
+    gallery: ArrayFile
+    order: NDArray[np.int64]
+    seed: int
+    threads: int
+    folder: str
+
+
+@dataclass(frozen=True)
+class Built:
+    """Seconds of `Index.build` alone; bytes of the saved folder; peak resident bytes above those after the imports."""
+
+    seconds: float
+    index_bytes: int
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load what `Build` saved. Reply: None."""
+
+    folder: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search queries start … stop in one call. Reply: `Found`."""
+
+    start: int
+    stop: int
+    k: int
+    effort: int | None
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Rows and scores as the backend returned them, vectors scored a query (or none), seconds of the call."""
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    candidates: NDArray[np.int64] | None
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class TimePass:
+    """Time single queries in this order until `limit_s` is spent, but 20 of them at least. Reply: int64 ns [≤ rows]."""
+
+    rows: NDArray[np.int64]
+    k: int
+    effort: int | None
+    limit_s: float
+
+
+@dataclass(frozen=True)
+class Close:
+    """Close the index; nothing is asked afterwards. Reply: None."""
+
+
+Request = Start | Build | Load | Search | TimePass | Close
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception inside the worker."""
+
+    kind: str  # name of its class
+    message: str
+    ours: bool  # the message already tells a user what to do
+    disk_full: bool

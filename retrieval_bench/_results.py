@@ -1,0 +1,66 @@
+"""What `measure` gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench._store import Point, Store
+from retrieval_bench.types import SearchResult, Timing
+
+
+@dataclass(frozen=True, eq=False)
+class PointResult:
+    """One operating point.
+
+    Attributes:
+        result: lists of all queries, k + extra deep. timed_ids: [m] ids of the timed queries, the columns of `timing`.
+        batch_seconds: of searching all queries in batches with `batch_threads` threads.
+    """
+
+    effort: int | None
+    k: int
+    result: SearchResult
+    timing: Timing | None
+    timed_ids: NDArray[np.int64]
+    batch_seconds: float | None
+    batch_threads: int | None
+
+
+@dataclass(frozen=True)
+class Points(Sequence[PointResult]):
+    """Finished points, read from their files one at a time: lists of all points together can be large."""
+
+    store: Store
+    finished: Sequence[Point]
+    passes: int
+    build_s: float
+
+    def __len__(self) -> int:
+        return len(self.finished)
+
+    @overload
+    def __getitem__(self, at: int) -> PointResult: ...
+    @overload
+    def __getitem__(self, at: slice) -> Points: ...
+    def __getitem__(self, at: int | slice) -> PointResult | Points:
+        if isinstance(at, slice):
+            return Points(self.store, self.finished[at], self.passes, self.build_s)
+        point = self.finished[at]
+        result, batch = self.store.found(point)
+        ids, ns = self.store.times(point, range(1, self.passes + 1))
+        return PointResult(
+            point.effort, point.k, result, Timing(self.build_s, ns), ids, batch["seconds"], batch["threads"]
+        )
+
+
+@dataclass(frozen=True)
+class IndexResult:
+    """One index with one build seed: `build.json`, and its points, rising in k and effort."""
+
+    build: dict[str, Any]
+    points: Sequence[PointResult]

@@ -1,0 +1,152 @@
+"""The files of one measured index. Each appears whole or not at all, so whatever is there is finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.record import write_json, written_whole
+from retrieval_bench.types import SearchResult
+
+Columns = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Point:
+    """What is measured of a built index: one effort (none where there is no knob) at one depth."""
+
+    effort: int | None
+    k: int
+
+    def __str__(self) -> str:
+        return f"e{'none' if self.effort is None else self.effort}-k{self.k}"
+
+
+def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with written_whole(path, "wb") as file:
+        pq.write_table(pa.table(dict(columns)), file)
+
+
+def _lists(values: NDArray[np.generic]) -> Any:
+    """[q, k] → an arrow column of q lists."""
+    import pyarrow as pa
+
+    q, k = values.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(q + 1, dtype=np.int32) * k), pa.array(values.reshape(-1)))
+
+
+def _read_table(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path).combine_chunks()
+
+
+@dataclass(frozen=True)
+class Store:
+    """Reads and writes `folder`, which belongs to one index with its build parameters and build seed."""
+
+    folder: Path
+
+    @property
+    def index(self) -> Path:
+        """Where the finished index lies."""
+        return self.folder / "index"
+
+    def build(self) -> Columns | None:
+        """What is known of the build; none if nothing was tried yet."""
+        file = self.folder / "build.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+    def write_build(self, build: Mapping[str, Any]) -> None:
+        """Write `build.json`."""
+        write_json(self.folder / "build.json", dict(build))
+
+    def fresh_index(self) -> Path:
+        """An empty folder to save into; `adopt_index` makes it the index."""
+        part = self.folder / "index.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        return part
+
+    def adopt_index(self, part: Path) -> None:
+        """Move a saved index to its place."""
+        shutil.rmtree(self.index, ignore_errors=True)
+        part.rename(self.index)
+
+    def write_ids(self, ids: NDArray[np.int64]) -> None:
+        """Write the gallery id of each row of the index."""
+        with written_whole(self.folder / "ids.npy", "wb") as file:
+            np.save(file, ids)
+
+    def ids(self) -> NDArray[np.int64]:
+        """What `write_ids` wrote."""
+        ids: NDArray[np.int64] = np.load(self.folder / "ids.npy", allow_pickle=False)
+        return ids
+
+    def clear(self) -> None:
+        """Forget everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _found(self, point: Point) -> Path:
+        return self.folder / f"neighbours-{point}.parquet"
+
+    def _batch(self, point: Point) -> Path:
+        return self.folder / f"batch-{point}.json"
+
+    def has_found(self, point: Point) -> bool:
+        """The lists and the batch time are there."""
+        return self._found(point).exists() and self._batch(point).exists()
+
+    def write_found(self, point: Point, query_ids: NDArray[np.int64], result: SearchResult, batch: Columns) -> None:
+        """Write the lists of all queries, and how long the batch took."""
+        import pyarrow as pa
+
+        counted = result.candidates
+        columns = {
+            "query_id": query_ids,
+            "ids": _lists(result.ids),
+            "scores": _lists(result.scores),
+            "candidates": pa.nulls(len(query_ids), pa.int64()) if counted is None else counted,
+        }
+        _write_table(self._found(point), columns)
+        write_json(self._batch(point), batch)
+
+    def found(self, point: Point) -> tuple[SearchResult, Columns]:
+        """What `write_found` wrote, in the same order."""
+        table = _read_table(self._found(point))
+        q = len(table)
+        ids, scores = (
+            table[name].combine_chunks().flatten().to_numpy(False).reshape(q, -1) for name in ("ids", "scores")
+        )
+        counted = table["candidates"]
+        candidates = None if counted.null_count else counted.to_numpy()
+        return SearchResult(ids, scores, candidates), json.loads(self._batch(point).read_text(encoding="utf-8"))
+
+    def _times(self, point: Point, number: int) -> Path:
+        return self.folder / f"times-{point}-p{number}.parquet"
+
+    def passes(self, point: Point, wanted: int) -> list[int]:
+        """Numbers of the finished passes, from 1."""
+        return [i for i in range(1, wanted + 1) if self._times(point, i).exists()]
+
+    def write_times(self, point: Point, number: int, query_ids: NDArray[np.int64], ns: NDArray[np.int64]) -> None:
+        """Write one pass, in the order in which the queries were asked."""
+        _write_table(self._times(point, number), {"query_id": query_ids, "ns": ns})
+
+    def times(self, point: Point, numbers: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Timed query ids [m], rising, and nanoseconds [pass, m]."""
+        tables = [_read_table(self._times(point, i)) for i in numbers]
+        ids = [table["query_id"].to_numpy() for table in tables]
+        orders = [np.argsort(column) for column in ids]
+        ns = [table["ns"].to_numpy()[order] for table, order in zip(tables, orders, strict=True)]
+        return ids[0][orders[0]], np.stack(ns)

@@ -1,0 +1,94 @@
+"""What the faiss backends share: similarity to metric, scores to our orientation, files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.errors import MissingExtra
+from retrieval_bench.search.base import Index
+from retrieval_bench.types import Similarity
+
+FILE = "index.faiss"
+BLOCK_ROWS = 65_536
+
+
+class FaissIndex(Index):
+    """A faiss index that answers by `index.search(queries, k, params=…)`.
+
+    Cosine and dot are faiss' inner product (the harness hands over unit vectors under cosine); euclidean is its squared
+    distance, turned into the negative distance.
+    """
+
+    similarities: ClassVar[frozenset[Similarity]] = frozenset(Similarity)
+
+    def __init__(self) -> None:
+        try:
+            import faiss
+        except ImportError as error:
+            raise MissingExtra("faiss", "faiss") from error
+        self._faiss: ModuleType = faiss
+        self._index: Any = None
+        self._euclidean = False
+        self._asked: tuple[int, int | None] | None = None  # the k and effort that `_params` are made for
+        self._params: Any = None
+        self._last: NDArray[np.float32] = np.empty((0, 0), np.float32)
+
+    @abstractmethod
+    def _empty(self, vectors: NDArray[np.generic], metric: int, seed: int) -> Any:
+        """A trained faiss index without vectors."""
+
+    @abstractmethod
+    def _search_parameters(self, k: int, effort: int | None) -> Any:
+        """Faiss `SearchParameters` of an effort, for lists of depth k."""
+
+    def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
+        """Index the gallery [n, dim]; other dtypes than float32 are converted block by block."""
+        self._euclidean = similarity is Similarity.EUCLIDEAN
+        metric = self._faiss.METRIC_L2 if self._euclidean else self._faiss.METRIC_INNER_PRODUCT
+        index = self._empty(vectors, metric, seed)
+        for start in range(0, len(vectors), BLOCK_ROWS):
+            index.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], np.float32))
+        self._adopt(index)
+
+    def _adopt(self, index: Any) -> None:
+        self._index, self._asked, self._params = index, None, None
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Nearest rows [q, k] and scores [q, k]. Costs one call of faiss, a square root and a sign."""
+        if self._asked != (k, effort):  # an object of 2 µs: made when the effort changes, not for every call
+            self._params, self._asked = self._search_parameters(k, effort), (k, effort)
+        self._last = queries
+        scores, rows = self._index.search(queries, k, params=self._params)
+        if self._euclidean:
+            np.sqrt(scores, scores)
+            np.negative(scores, scores)
+        # Places are filled from the left, so the last column tells whether any list is short.
+        if (rows[0, -1] if len(rows) == 1 else rows[:, -1].min(initial=0)) < 0:
+            scores[rows < 0] = -np.inf  # faiss leaves ±3.4e38 there
+        return rows, scores
+
+    def save(self, path: Path) -> None:
+        """Write `index.faiss` into the folder."""
+        self._faiss.write_index(self._index, str(path / FILE))
+
+    def load(self, path: Path) -> None:
+        """Read `index.faiss` from the folder."""
+        index = self._faiss.read_index(str(path / FILE))
+        self._euclidean = index.metric_type == self._faiss.METRIC_L2
+        self._adopt(index)
+
+    def close(self) -> None:
+        """Free the index."""
+        self._index = None
+
+    def set_threads(self, threads: int) -> None:
+        """OpenMP threads of faiss for the calls of this process."""
+        self._faiss.omp_set_num_threads(threads)

@@ -1,0 +1,195 @@
+"""The process in which one index lives: `python -m retrieval_bench.worker FD`, started by the harness only.
+
+It imports numpy and the backend's own library and nothing heavier, so that memory and start-up are the backend's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import faulthandler
+import gc
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench._messages import Build, Built, Close, Failure, Found, Load, Request, Search, Start, TimePass
+from retrieval_bench.errors import RetrievalBenchError
+from retrieval_bench.search.base import Index
+from retrieval_bench.types import Similarity
+
+BLOCK_ROWS = 16_384
+LEAST_TIMED = 20
+PRELUDE = 8  # untimed queries before each pass: another process has just had the caches
+LINUX = sys.platform == "linux"
+
+
+def prepared(block: NDArray[np.generic], similarity: Similarity) -> NDArray[np.float32]:
+    """Contiguous float32 rows, of unit length under cosine."""
+    if similarity is not Similarity.COSINE:
+        return np.ascontiguousarray(block, np.float32)
+    rows = np.array(block, np.float32, order="C")
+    rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None].astype(np.float32)
+    return rows
+
+
+def gathered(vectors: NDArray[np.generic], order: NDArray[np.int64], similarity: Similarity) -> NDArray[np.generic]:
+    """`vectors[order]` as an index gets it: float32 unit vectors under cosine, else the native dtype."""
+    cosine = similarity is Similarity.COSINE
+    out = np.empty((len(order), vectors.shape[1]), np.float32 if cosine else vectors.dtype.newbyteorder("="))
+    for start in range(0, len(order), BLOCK_ROWS):
+        block = vectors[order[start : start + BLOCK_ROWS]]
+        out[start : start + BLOCK_ROWS] = prepared(block, similarity) if cosine else block
+    return out
+
+
+def resident_bytes(peak: bool) -> int:
+    """Resident memory of this process, now or at its peak."""
+    if LINUX:
+        name = "VmHWM:" if peak else "VmRSS:"
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files in a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _pin(cores: list[int]) -> None:
+    """Let every thread run on these cores only (threads of a pool keep the mask that they were born with)."""
+    if LINUX:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the system end this process when the harness dies, also in the middle of a long build."""
+    if LINUX:
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit("the harness ended before its worker began")
+
+
+class Worker:
+    """One index and what it is asked. The harness asks one thing at a time."""
+
+    def __init__(self) -> None:
+        self._cores = sorted(os.sched_getaffinity(0)) if LINUX else []
+        self._index: Index
+        self._queries: NDArray[np.generic]
+        self._similarity: Similarity
+        self._baseline = 0
+
+    def answer(self, request: Request) -> Any:
+        """Do one request; the reply is described with the request's class."""
+        match request:
+            case Start():
+                return self._start(request)
+            case Build():
+                return self._build(request)
+            case Load():
+                return self._index.load(Path(request.folder))
+            case Search():
+                return self._search(request)
+            case TimePass():
+                return self._time(request)
+            case Close():
+                return self._index.close()
+
+    def _use(self, threads: int) -> None:
+        _pin(self._cores[-threads:])
+        self._index.set_threads(threads)
+
+    def _start(self, request: Start) -> None:
+        self._index = request.factory()
+        self._queries, self._similarity = request.queries.open(), request.similarity
+        self._baseline = resident_bytes(peak=False)
+
+    def _build(self, request: Build) -> Built:
+        self._use(request.threads)
+        vectors = gathered(request.gallery.open(), request.order, self._similarity)
+        if LINUX and os.access("/proc/self/clear_refs", os.W_OK):
+            # Forget the peak of gathering: the mapped source is not the index's doing.
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        begin = time.perf_counter()
+        self._index.build(vectors, self._similarity, request.seed)
+        seconds = time.perf_counter() - begin
+        peak = resident_bytes(peak=True)
+        del vectors
+        self._index.save(Path(request.folder))
+        return Built(seconds, folder_bytes(Path(request.folder)), max(0, peak - self._baseline))
+
+    def _search(self, request: Search) -> Found:
+        self._use(request.threads)
+        queries = prepared(self._queries[request.start : request.stop], self._similarity)
+        self._index.search(queries[:PRELUDE], request.k, request.effort)
+        begin = time.perf_counter()
+        rows, scores = self._index.search(queries, request.k, request.effort)
+        seconds = time.perf_counter() - begin
+        return Found(np.asarray(rows), np.asarray(scores), self._index.candidates(), seconds)
+
+    def _time(self, request: TimePass) -> NDArray[np.int64]:
+        self._use(1)
+        queries = prepared(self._queries[request.rows], self._similarity)
+        search, k, effort, clock = self._index.search, request.k, request.effort, time.perf_counter_ns
+        single = [queries[i : i + 1] for i in range(len(queries))]
+        times = np.zeros(len(single), np.int64)
+        left = request.limit_s * 1e9
+        for query in single[:PRELUDE]:
+            search(query, k, effort)
+        gc.collect()
+        gc.disable()
+        try:
+            for i, query in enumerate(single):
+                begin = clock()
+                search(query, k, effort)
+                spent = clock() - begin
+                times[i] = max(1, spent)
+                left -= spent
+                if left < 0 and i + 1 >= LEAST_TIMED:
+                    return times[: i + 1]
+        finally:
+            gc.enable()
+        return times
+
+
+def _failure(error: Exception) -> Failure:
+    traceback.print_exception(error)
+    # faiss turns the system's error into text.
+    full = os.strerror(errno.ENOSPC) in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return Failure(type(error).__name__, str(error), isinstance(error, RetrievalBenchError), full)
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the harness hangs up."""
+    worker = Worker()
+    while True:
+        try:
+            message = connection.recv_bytes()
+        except EOFError:
+            return
+        reply: Any
+        try:
+            reply = worker.answer(pickle.loads(message))
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is told to the harness as its failure
+            reply = _failure(error)
+        connection.send(reply)
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    _die_with_parent(int(sys.argv[2]))
+    serve(Connection(int(sys.argv[1])))

@@ -32,10 +32,10 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".ppm",
      ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".ico")
 )  # fmt: skip
-# Everything that Pillow's parsers were seen to raise on damaged files.
+# Everything that Pillow's parsers were seen to raise on damaged files; warnings, where the user made them errors.
 DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, AttributeError,
-    RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+    RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )  # fmt: skip
 ORIENTATION = 0x0112  # EXIF tag
 TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -95,17 +95,25 @@ def _orientation(data: bytes) -> int:
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xE1:
-            return _pillow_orientation(data)
+            return _jpeg_orientation(data)
         if marker == 0xDA:  # start of scan: no more headers that matter
             break
         at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return 1
 
 
-def _pillow_orientation(data: bytes) -> int:
+def _jpeg_orientation(data: bytes) -> int:
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
-            return int(image.getexif().get(ORIENTATION, 1))
+        with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+            return _stored_orientation(image)
+    except DAMAGE:
+        return 1  # the pixels are sound: a header that Pillow cannot read must not lose the picture
+
+
+def _stored_orientation(image: Image.Image) -> int:
+    """Of a loaded image (Pillow turns a TIFF itself while loading, and then says 1)."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
     except DAMAGE:
         return 1  # a damaged EXIF block must not lose the picture
 
@@ -127,7 +135,7 @@ def _decode_any(data: bytes) -> Pixels:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
             image.load()
-            return np.ascontiguousarray(_turn(_to_rgb(image), _pillow_orientation(data)))
+            return np.ascontiguousarray(_turn(_to_rgb(image), _stored_orientation(image)))
     except UnidentifiedImageError as error:
         raise CorruptInput(
             f"not an image in a known format ({', '.join(FORMATS)}); its first bytes are {data[:12]!r}"

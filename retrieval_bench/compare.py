@@ -1,0 +1,259 @@
+"""Two finished runs beside each other: paired over query ids, corrected for the number of comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
+from retrieval_bench.record import RunRecord
+from retrieval_bench.stats import ALPHA, Difference, holm, latency_differences, paired
+
+ENCODER = "(encoder)"  # in the column `index`: exact search, so the encoder's own quality
+COLUMNS = (
+    *("stage", "index", "effort", "k", "metric", "a", "b", "difference", "lo", "hi"),
+    *("p", "p_holm", "detectable", "n", "verdict"),
+)
+_POINT = ["index", "index_params", "effort", "k"]
+NO_EFFORT = -1
+_KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns"}
+_NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
+_COUNTS = ("tie_bounds", "nothing_relevant", "unreadable")
+_MACHINE = ("cpu", "cores", "system")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """One stage of one run: its record, and its rows of `queries.parquet`."""
+
+    record: RunRecord
+    stage: str
+    queries: pd.DataFrame
+
+    @property
+    def quality(self) -> pd.DataFrame:
+        return self.queries[self.queries["pass"] == -1]
+
+    @cached_property
+    def indexes(self) -> set[str]:
+        return set(self.quality["index"])
+
+    @cached_property
+    def points(self) -> dict[tuple[Any, ...], pd.DataFrame]:
+        """Rows of each operating point, all build seeds and passes."""
+        return {point: rows for point, rows in self.queries.groupby(_POINT)}  # noqa: C416 - dict() would take .keys()
+
+
+def compare(
+    a: str | Path | RunRecord,
+    b: str | Path | RunRecord,
+    stage_a: str | None = None,
+    stage_b: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """What changed from run a to run b: every operating point that both have, and the encoders alone.
+
+    Args:
+        a: folder of a finished run, or its record.
+        b: likewise; it may be the same run.
+        stage_a: compare this stage of a with stage_b of b; by default every stage with itself.
+        stage_b: see stage_a.
+        seed: of the bootstraps.
+
+    Returns:
+        One row a comparison, columns COLUMNS: difference = b − a, a mean over build seeds paired over query ids, with
+        its 95 % interval lo and hi; p_holm over all rows; detectable at 80 % power; n pairs; latencies in milliseconds.
+        `.attrs`: run_a, run_b, comparisons, differs and machine_differs (key → [a's, b's]), not_compared (indexes).
+
+    Raises:
+        UnlikeProtocols: protocol, data or query ids differ; names each difference with both values.
+        BadConfig: not a finished run, or no stage in common. CorruptInput: its tables cannot be read.
+    """
+    records = _record(a), _record(b)
+    _refuse_unlike(*records)
+    differs = _differences(*(_science(record.config) for record in records))
+    rows: list[Row] = []
+    alone: set[str] = set()
+    for left, right in _sides(*records, stage_a, stage_b):
+        differs |= _differences(_facts(left), _facts(right))
+        found = list(_stage_rows(left, right, seed))
+        matched = {row["index"].partition(" ")[0] for row in found}
+        alone |= {f"{side.stage}: {index}" for side in (left, right) for index in side.indexes - matched}
+        rows += found
+    machine = _differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
+    table = _judged(pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in {"p_holm", "verdict"}]), bool(machine))
+    names = {"run_a": records[0].run_id, "run_b": records[1].run_id}
+    table.attrs = names | {"comparisons": len(table), "differs": differs, "machine_differs": machine}
+    table.attrs["not_compared"] = sorted(alone)
+    return table
+
+
+def _stage_rows(a: _Side, b: _Side, seed: int) -> Iterator[Row]:
+    _refuse_other_queries(a, b)
+    yield from _encoder_rows(a, b, seed)
+    for key, point_a, point_b in _matches(a, b):
+        yield from _point_rows(key, (a.points[point_a], b.points[point_b]), seed)
+
+
+def _record(run: str | Path | RunRecord) -> RunRecord:
+    return run if isinstance(run, RunRecord) else RunRecord.load(Path(run))
+
+
+def _refuse_unlike(a: RunRecord, b: RunRecord) -> None:
+    unlike = _differences(*({"data_fingerprint": r.data_fingerprint, **_flat(r.protocol)} for r in (a, b)))
+    if unlike:
+        lines = "; ".join(f"{key}: {left!r} and {right!r}" for key, (left, right) in unlike.items())
+        raise UnlikeProtocols(
+            f"runs {a.run_id} and {b.run_id} were measured under different protocols: {lines}."
+            " Run one of them again with the other's settings"
+        )
+
+
+def _refuse_other_queries(a: _Side, b: _Side) -> None:
+    ids_a, ids_b = (np.unique(side.quality["query_id"].to_numpy()) for side in (a, b))
+    only_a, only_b = np.setdiff1d(ids_a, ids_b), np.setdiff1d(ids_b, ids_a)
+    if len(only_a) or len(only_b):
+        raise UnlikeProtocols(
+            f"the queries differ: {len(only_a)} of {len(ids_a)} only in {a.record.run_id} {only_a[:3].tolist()},"
+            f" {len(only_b)} of {len(ids_b)} only in {b.record.run_id} {only_b[:3].tolist()}."
+            " Look into both `unreadable.csv`, or run one of them again"
+        )
+
+
+def _sides(a: RunRecord, b: RunRecord, stage_a: str | None, stage_b: str | None) -> Iterator[tuple[_Side, _Side]]:
+    queries_a, queries_b = _queries(a), _queries(b)
+    have_a, have_b = ([str(s) for s in table["stage"].unique()] for table in (queries_a, queries_b))
+    if stage_a is None and stage_b is None:
+        pairs = [(stage, stage) for stage in have_a if stage in have_b]
+    else:
+        pairs = [(stage_a or str(stage_b), stage_b or str(stage_a))]
+    if not pairs or pairs[0][0] not in have_a or pairs[0][1] not in have_b:
+        raise BadConfig(
+            f"run {a.run_id} has the stages {have_a}, run {b.run_id} has {have_b}; choose one of each:"
+            f" compare(a, b, stage_a={have_a[0]!r}, stage_b={have_b[0]!r})"
+        )
+    for left, right in pairs:
+        yield (
+            _Side(a, left, queries_a[queries_a["stage"] == left]),
+            _Side(b, right, queries_b[queries_b["stage"] == right]),
+        )
+
+
+def _queries(record: RunRecord) -> pd.DataFrame:
+    file = record.folder / "queries.parquet"
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise CorruptInput(f"{file} cannot be read: {error}; run it again with force=true") from error
+    return table.assign(effort=table["effort"].astype(float).fillna(NO_EFFORT).astype(int))
+
+
+def _encoder_rows(a: _Side, b: _Side, seed: int) -> Iterator[Row]:
+    """The `exact_` metrics: they depend on neither index, effort nor depth, so once a stage."""
+    first_a, first_b = (side.quality.groupby("query_id").first() for side in (a, b))
+    stage = a.stage if a.stage == b.stage else f"{a.stage} → {b.stage}"
+    for column in _metrics(first_a, first_b, "exact_"):
+        key = {"stage": stage, "index": ENCODER, "effort": None, "k": None, "metric": column.removeprefix("exact_")}
+        yield from _quality_row(key, first_a[column], first_b[column], seed)
+
+
+def _metrics(a: pd.DataFrame, b: pd.DataFrame, prefix: str) -> list[str]:
+    """Metric columns that both have; prefix "" leaves out what is not measured through the index."""
+    columns = [str(c) for c in a.columns if c in b.columns and c not in _KEYS]
+    if prefix:
+        return [c for c in columns if c.startswith(prefix)]
+    return [c for c in columns if not c.startswith(("exact_", "ann_loss_"))]
+
+
+def _matches(a: _Side, b: _Side) -> Iterator[tuple[Row, tuple[Any, ...], tuple[Any, ...]]]:
+    """Operating points that both have: same index, effort and k, and build parameters where one name has several."""
+    points = [side.quality[_POINT].drop_duplicates() for side in (a, b)]
+    stage = a.stage if a.stage == b.stage else f"{a.stage} → {b.stage}"
+    for index in [i for i in points[0]["index"].unique() if i in b.indexes]:
+        here = [p[p["index"] == index] for p in points]
+        params = [set(p["index_params"]) for p in here]
+        common = sorted(params[0] & params[1])
+        pairs = [(p, p) for p in common] or [
+            (p, q) for p in params[0] for q in params[1] if len(params[0] | params[1]) == 2
+        ]
+        for params_a, params_b in pairs:
+            chosen = [p[p["index_params"] == q] for p, q in zip(here, (params_a, params_b), strict=True)]
+            both = chosen[0].merge(chosen[1], on=["index", "effort", "k"])
+            label = str(index) if len(pairs) == 1 else f"{index} {params_a}"
+            for effort, k in both[["effort", "k"]].itertuples(index=False):
+                key = {"stage": stage, "index": label, "effort": None if effort == NO_EFFORT else effort, "k": k}
+                yield key, (index, params_a, effort, k), (index, params_b, effort, k)
+
+
+def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
+    a, b = (t[t["pass"] == -1].groupby("query_id").mean(numeric_only=True) for t in tables)
+    for column in _metrics(a, b, ""):
+        yield from _quality_row(key | {"metric": column}, a[column], b[column], seed)
+    times = [t[t["pass"] >= 0] for t in tables]
+    if any(t.empty for t in times):
+        return
+    wide = [t.pivot(index=["build_seed", "pass"], columns="query_id", values="ns").dropna(axis=1) for t in times]
+    timed = wide[0].columns.intersection(wide[1].columns)
+    if len(timed) < 2:
+        return
+    nanoseconds = [w[timed].to_numpy(np.int64) for w in wide]
+    for name, (value_a, value_b, found) in latency_differences(nanoseconds[0], nanoseconds[1], seed).items():
+        yield key | {"metric": name, "a": value_a, "b": value_b} | _numbers(found)
+
+
+def _quality_row(key: Row, a: pd.Series[float], b: pd.Series[float], seed: int) -> Iterator[Row]:
+    """One row, or none where no query has both values."""
+    both = pd.concat([a.rename("a"), b.rename("b")], axis=1).dropna()
+    if len(both):
+        found = paired(both["a"].to_numpy(np.float64), both["b"].to_numpy(np.float64), seed)
+        yield key | {"a": float(both["a"].mean()), "b": float(both["b"].mean())} | _numbers(found)
+
+
+def _numbers(found: Difference) -> Row:
+    names = ("lo", "hi", "p", "detectable", "n")
+    return {"difference": found.value} | {name: getattr(found, name) for name in names}
+
+
+def _judged(table: pd.DataFrame, other_machine: bool) -> pd.DataFrame:
+    """With p_holm and a verdict in words."""
+    corrected = holm(table["p"].to_numpy(np.float64))
+    latency = table["metric"].astype(str).str.startswith("latency_").to_numpy(bool)
+    gain = table["difference"].to_numpy(np.float64) * np.where(latency, -1, 1)
+    verdict = np.where(gain > 0, "b better", "a better").astype(object)
+    verdict[~(corrected < ALPHA)] = "no difference found"
+    verdict[np.isnan(corrected)] = "too few queries"
+    if other_machine:
+        verdict[latency] = "not comparable: other machine"
+    whole = {name: table[name].astype("Int64") for name in ("effort", "k", "n")}
+    return table.assign(p_holm=corrected, verdict=verdict, **whole)[list(COLUMNS)]
+
+
+def _science(config: Mapping[str, Any]) -> Row:
+    return _flat({key: value for key, value in config.items() if key not in _NOT_SCIENCE})
+
+
+def _facts(side: _Side) -> Row:
+    facts = side.record.stages.get(side.stage, {})
+    return _flat({"stage": {key: value for key, value in facts.items() if key not in _COUNTS}})
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Row:
+    """Nested mappings as one with dotted keys."""
+    found: Row = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found |= _flat(inner, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = list(inner) if isinstance(inner, tuple) else inner  # as JSON gives it back
+    return found
+
+
+def _differences(a: Row, b: Row) -> dict[str, list[Any]]:
+    return {key: [a.get(key), b.get(key)] for key in {**a, **b} if a.get(key) != b.get(key)}

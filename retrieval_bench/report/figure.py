@@ -14,12 +14,15 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from retrieval_bench.report.rows import (
     Row,
+    depth,
     distinct,
     effort_label,
     failed,
     interval,
     number,
     operating_points,
+    panel_name,
+    panels,
 )
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; yellow is left out: too pale on white.
@@ -80,25 +83,20 @@ def pareto_figure(points: pd.DataFrame, metric: str = "ann_recall", cost: str = 
     Raises:
         ValueError: a column is missing; names the numeric ones that exist.
     """
+    rows = operating_points(points) if len(points) else []
     numeric = [str(column) for column in points.select_dtypes("number").columns]
     for column in (metric, cost):
-        if len(points) and column not in numeric:
+        if column not in numeric and not all(failed(row) for row in rows):
             raise ValueError(f"points have no numeric column {column!r}; choose among: {', '.join(numeric)}")
-    rows = operating_points(points) if len(points) else []
-    panels = [
-        group
-        for k in distinct(rows, "k")
-        for stage in distinct(rows, "stage")
-        if (group := [row for row in rows if row["stage"] == stage and row["k"] == k])
-    ]
-    columns = min(2, max(1, len(panels)))
-    lines = max(1, -(-len(panels) // columns))
+    groups = panels(rows)
+    columns = min(2, max(1, len(groups)))
+    lines = max(1, -(-len(groups) // columns))
     figure = Figure(figsize=(6.4 * columns, 4.4 * lines), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
-    for axis, group in zip(axes, panels, strict=False):
+    for axis, group in zip(axes, groups, strict=False):
         _panel(axis, group, metric, cost)
-    for axis in axes[len(panels) :]:
+    for axis in axes[len(groups) :]:
         axis.set_axis_off()
     if rows:
         row = rows[0]
@@ -122,9 +120,9 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
     axis.grid(True, which="major", color="0.92", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.set_title(f"{group[0]['stage']} weights, k = {group[0]['k']}", fontsize=10)
+    axis.set_title(panel_name(group), fontsize=10)
     axis.set_xlabel(COSTS.get(cost, cost))
-    axis.set_ylabel(f"{metric}@{group[0]['k']}" if metric in {"ann_recall", "distance_ratio"} else metric)
+    axis.set_ylabel(f"{metric}@{depth(group)}" if metric in {"ann_recall", "distance_ratio"} else metric)
     axis.tick_params(labelleft=True, labelbottom=True)
     axis.margins(0.06, 0.08)
     drawn = [row for row in group if not failed(row) and isfinite(number(row, metric)) and number(row, cost) > 0]

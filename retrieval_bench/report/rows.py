@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite, nan, sqrt
+from math import isfinite, nan
 from typing import Any
 
 import pandas as pd
+
+from retrieval_bench.stats import seed_interval
 
 Row = Mapping[str, Any]
 POINT = ("stage", "index", "index_params", "effort", "k")
@@ -59,7 +61,7 @@ def distinct(rows: Iterable[Row], column: str) -> list[Any]:
 def operating_points(points: pd.DataFrame) -> list[Row]:
     """Rows to show: no floor index; the report half where queries were split; build seeds merged.
 
-    Over several build seeds every number is the mean, and its interval a t-interval over the seeds (MEASURING.md §3).
+    Over several build seeds every number is the mean, with its interval over the seeds (a t-interval below ten).
 
     Args:
         points: one row per (stage, index, build seed, effort, k), as in `points.parquet`.
@@ -74,28 +76,51 @@ def operating_points(points: pd.DataFrame) -> list[Row]:
     rows: list[Row] = []
     for _, group in shown.groupby(keys, dropna=False, sort=False):
         measured = group if "status" not in group.columns else group[group["status"] != FAILED]
-        records: list[dict[str, Any]] = [{str(k): v for k, v in r.items()} for r in group.to_dict("records")]
-        rows.append(records[0] if len(measured) < 2 else _merged(measured))
-        if len(measured) == 1 and len(group) > 1:
-            rows[-1] = {str(k): v for k, v in measured.iloc[0].to_dict().items()}
+        rows.append(_merged(measured if len(measured) else group.head(1)))
     return rows
 
 
 def _merged(group: pd.DataFrame) -> Row:
-    from scipy.stats import t
-
     row: dict[str, Any] = {str(k): v for k, v in group.iloc[0].to_dict().items()}
-    for column in group.columns:
+    for column in group.columns if len(group) > 1 else []:
         name = str(column)
         if name in POINT or name.endswith(INTERVAL) or not pd.api.types.is_numeric_dtype(group[column]):
             continue
-        values = group[column].astype(float)
-        row[name] = float(values.mean())
-        if f"{name}_lo" in row:
-            half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / sqrt(len(values)))
-            row[f"{name}_lo"], row[f"{name}_hi"] = row[name] - half, row[name] + half
+        found = seed_interval([float(value) for value in group[column]], seed=0)
+        row[name] = found.value
+        # What does not depend on the build seed (the encoder's own metrics) keeps its interval over queries.
+        if f"{name}_lo" in row and found.hi > found.lo:
+            row[f"{name}_lo"], row[f"{name}_hi"] = found.lo, found.hi
     row["n_build_seeds"] = len(group)
     return row
+
+
+def panels(rows: Sequence[Row]) -> list[list[Row]]:
+    """Rows of each stage and depth; an index that failed before any depth stands in all of its stage."""
+    depths = sorted({number(row, "k") for row in rows if isfinite(number(row, "k"))})
+    found = []
+    for stage in distinct(rows, "stage"):
+        of_stage = [row for row in rows if row["stage"] == stage]
+        for k in depths or [nan]:
+            group = [row for row in of_stage if not isfinite(number(row, "k")) or number(row, "k") == k]
+            if group:
+                found.append(group)
+    return found
+
+
+def panel_name(group: Sequence[Row]) -> str:
+    """Stage and depth of a panel.
+
+    >>> panel_name([{"stage": "random", "k": 10.0}]), panel_name([{"stage": "random", "k": None}])
+    ('random weights, k = 10', 'random weights')
+    """
+    k = depth(group)
+    return f"{group[0]['stage']} weights" + (f", k = {k}" if k else "")
+
+
+def depth(group: Sequence[Row]) -> int | None:
+    """The depth k of a panel; none where nothing was measured."""
+    return next((int(number(row, "k")) for row in group if isfinite(number(row, "k"))), None)
 
 
 def best_of(rows: Sequence[Row], column: str) -> Row | None:

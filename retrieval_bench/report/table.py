@@ -19,6 +19,7 @@ from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.rows import (
     Row,
+    depth,
     distinct,
     effort_label,
     failed,
@@ -26,6 +27,8 @@ from retrieval_bench.report.rows import (
     metric_names,
     number,
     operating_points,
+    panel_name,
+    panels,
 )
 
 Cell = Callable[[Row], str]
@@ -78,15 +81,8 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     if metrics:
         parts.append(_encoder_part(rows, metrics))
-    for stage in distinct(rows, "stage"):
-        for k in distinct(rows, "k"):
-            group = [row for row in rows if row["stage"] == stage and row["k"] == k]
-            if group:
-                parts += [
-                    _index_part(group, metrics, width),
-                    Text(hint(break_even(group, recall), recall), "italic"),
-                    Text(),
-                ]
+    for group in panels(rows):
+        parts += [_index_part(group, metrics, width), Text(hint(break_even(group, recall), recall), "italic"), Text()]
     parts += [_build_part(rows), _notes(rows, facts)]
     return Group(*parts)
 
@@ -98,7 +94,7 @@ def _heading(rows: Sequence[Row], facts: RunFacts) -> Text:
     lines.append(f"{row['data']}", "bold")
     lines.append(
         f" · {text.count(q)} queries × {text.count(n)} gallery"
-        f" · {row['encoder']}, {row['dim']}-d · {row['similarity']}\n"
+        f" · {row['encoder']}, {number(row, 'dim'):.0f}-d · {row['similarity']}\n"
     )
     if facts.protocol:
         lines.append(
@@ -137,7 +133,7 @@ def _exact_cell(rows: Sequence[Row], stage: Any, name: str) -> str:
     return text.quality(*interval(found[0], column)) if found else text.BLANK
 
 
-def _index_columns(k: int, metric: str | None) -> list[Column]:
+def _index_columns(k: int | None, metric: str | None) -> list[Column]:
     columns = [Column("index", lambda row: str(row["index"]), 99), Column("effort", _effort, 98)]
     if metric is not None:
         columns += [
@@ -147,7 +143,7 @@ def _index_columns(k: int, metric: str | None) -> list[Column]:
     p50, p95 = "latency_p50_ms", "latency_p95_ms"
     return [
         *columns,
-        Column(f"ann_recall\n@{k}", lambda row: text.quality(*interval(row, "ann_recall")), 97),
+        Column(f"ann_recall\n@{k or 'k'}", lambda row: text.quality(*interval(row, "ann_recall")), 97),
         Column("p50\nms", lambda row: text.milliseconds(*interval(row, p50)), 96),
         Column(
             "p95\nms",
@@ -173,7 +169,7 @@ def _percent(fraction: float) -> str:
 def _index_part(group: Sequence[Row], metrics: Sequence[str], width: int) -> RenderableType:
     """One line an operating point, of one stage and depth; as many columns as fit into `width`."""
     metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
-    columns = _index_columns(int(group[0]["k"]), metric)
+    columns = _index_columns(depth(group), metric)
     measured = [row for row in group if not failed(row)]
     columns = [c for c in columns if c.keep > 90 or any(c.cell(row) not in {text.BLANK, "0"} for row in measured)]
     console = Console(width=10 * width)
@@ -183,7 +179,7 @@ def _index_part(group: Sequence[Row], metrics: Sequence[str], width: int) -> Ren
         at = columns.index(weakest)
         columns[at : at + 1] = [replace(weakest, cell=weakest.short, keep=88, short=None)] if weakest.short else []
         table = _filled(columns, group)
-    return _titled(f"The index's part: {group[0]['stage']} weights, k = {group[0]['k']}", table)
+    return _titled(f"The index's part: {panel_name(group)}", table)
 
 
 def _filled(columns: Sequence[Column], group: Sequence[Row]) -> Table:

@@ -24,7 +24,7 @@ CURVES: dict[str, list[tuple[int | None, float, float]]] = {  # effort, ann_reca
     "ivf": [(1, 0.412, 0.021), (4, 0.748, 0.052), (16, 0.957, 0.171), (64, 0.999, 0.634)],
     "hnsw": [(16, 0.871, 0.047), (32, 0.941, 0.078), (64, 0.979, 0.131), (128, 0.994, 0.236)],
 }
-KNOBS = {"exact": None, "ivf": "nprobe", "hnsw": "ef", "lsh": "tables"}
+KNOBS = {"exact": None, "ivf": "nprobe", "hnsw": "ef", "lsh": None, "null": None}
 BUILDS = {
     "exact": (0.0, 104_857_600, 104_900_000),
     "ivf": (0.61, 105_900_000, 131_000_000),
@@ -36,7 +36,7 @@ def _interval(row: dict[str, Any], name: str, value: float, half: float) -> None
     row[name], row[f"{name}_lo"], row[f"{name}_hi"] = value, value - half, value + half
 
 
-def fake_row(stage: str, index: str, effort: int | None, k: int, seed: int = 0) -> dict[str, Any]:
+def fake_row(stage: str, index: str, effort: int | None, k: int | None, seed: int = 0) -> dict[str, Any]:
     """One operating point without its numbers."""
     return {
         "run_id": "3f2a90c1", "stage": stage, "data": "glyphs", "encoder": "efficientnet_lite0", "dim": 1280,
@@ -89,9 +89,12 @@ def build_points(
         for point in curve
     ]
     if failed:
-        rows += [
-            fake_row(stage, "lsh", None, k) | {"status": "failed", "error": failed} for stage in stages for k in depths
-        ]
+        rows += [fake_row(stage, "lsh", None, None) | {"status": "failed", "error": failed} for stage in stages]
+    rows += [
+        fake_row(stage, "null", None, k) | {"latency_p50_ms": 0.0009, "ann_recall": np.nan}
+        for stage in stages
+        for k in depths
+    ]
     return pd.DataFrame(rows)
 
 

@@ -1,0 +1,99 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from retrieval_bench.report.figure import FAMILIES, pareto_figure, pareto_front, save_figure
+
+Make = Callable[..., pd.DataFrame]
+
+
+def named(axis: Axes, label: str) -> object:
+    handles, labels = axis.get_legend_handles_labels()
+    return handles[labels.index(label)]
+
+
+def shown(figure: Figure) -> list[Axes]:
+    return [axis for axis in figure.axes if axis.axison]
+
+
+def test_a_panel_a_stage_with_every_point_its_interval_and_its_effort(points: pd.DataFrame) -> None:
+    figure = pareto_figure(points)
+    assert [axis.get_title() for axis in shown(figure)] == ["random weights, k = 10", "pretrained weights, k = 10"]
+    axis = shown(figure)[0]
+    assert axis.get_xscale() == "log"
+    hnsw = named(axis, "hnsw (graph)")
+    np.testing.assert_allclose(hnsw[0].get_xydata(), [[0.047, 0.871], [0.078, 0.941], [0.131, 0.979], [0.236, 0.994]])
+    vertical = next(c for c in hnsw[2] if c.get_segments()[0][0][0] == c.get_segments()[0][1][0])
+    np.testing.assert_allclose(vertical.get_segments()[0][:, 1], [0.867, 0.875])
+    assert {"ef 16", "ef 128", "nprobe 1", "exact"} <= {text.get_text() for text in axis.texts}
+
+
+def test_front_and_floor_are_drawn(points: pd.DataFrame) -> None:
+    axis = shown(pareto_figure(points))[0]
+    front = named(axis, "Pareto front").get_xydata()
+    np.testing.assert_allclose(front[:, 1], [0.412, 0.871, 0.941, 0.979, 0.994, 0.999, 1.0])
+    floor = named(axis, "floor, 0.0009 ms")
+    assert floor.get_linestyle() == "--"
+    assert list(floor.get_xdata()) == [0.0009, 0.0009]
+
+
+def test_the_front_leaves_out_what_is_beaten_and_what_is_blank() -> None:
+    rows = [{"q": q, "c": c} for q, c in [(0.5, 2.0), (0.6, 1.0), (0.6, 3.0), (0.9, 3.0), (np.nan, 0.1), (0.99, None)]]
+    assert [(row["q"], row["c"]) for row in pareto_front(rows, "q", "c")] == [(0.6, 1.0), (0.9, 3.0)]
+
+
+def test_failed_indexes_are_named_and_not_drawn(points: pd.DataFrame) -> None:
+    axis = shown(pareto_figure(points))[0]
+    assert axis.get_title(loc="right") == "failed: lsh"
+    assert not any("lsh" in label for label in axis.get_legend_handles_labels()[1])
+
+
+def test_families_have_colours_of_their_own(points: pd.DataFrame) -> None:
+    axis = shown(pareto_figure(points))[0]
+    colours = {label: named(axis, label)[0].get_color() for label in ("exact", "ivf (inverted list)", "hnsw (graph)")}
+    assert len(set(colours.values())) == 3
+    assert len(FAMILIES) == 6
+
+
+def test_nan_rows_and_missing_intervals_are_no_error(points: pd.DataFrame, tmp_path: Path) -> None:
+    points = points.drop(columns=["ann_recall_lo", "ann_recall_hi"])
+    points.loc[points["effort"] == 64, "latency_p50_ms"] = np.nan
+    figure = pareto_figure(points)
+    assert len(named(shown(figure)[0], "hnsw (graph)")[0].get_xydata()) == 3
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_a_run_in_which_everything_failed_has_a_figure_too(make_points: Make, tmp_path: Path) -> None:
+    points = make_points()
+    points = points[points["status"] == "failed"].dropna(axis="columns", how="all")
+    figure = pareto_figure(points)
+    assert shown(figure)[0].get_title(loc="right") == "failed: lsh"
+    save_figure(figure, tmp_path / "a.png")
+    save_figure(pareto_figure(points.head(0)), tmp_path / "b.png")
+
+
+def test_other_columns_can_be_drawn_and_a_wrong_one_is_refused(points: pd.DataFrame) -> None:
+    axis = shown(pareto_figure(points, "hit_rate@1", "index_bytes"))[0]
+    assert axis.get_ylabel() == "hit_rate@1"
+    assert axis.get_xlabel() == "index size, bytes"
+    assert not any("floor" in label for label in axis.get_legend_handles_labels()[1])
+    with pytest.raises(ValueError, match=r"no numeric column 'recal'.*ann_recall"):
+        pareto_figure(points, "recal")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_it_is_saved_whole_and_alone(points: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    path = save_figure(pareto_figure(points), tmp_path / f"pareto{suffix}")
+    assert list(tmp_path.iterdir()) == [path]
+    if suffix == ".png":
+        with Image.open(path) as image:
+            assert image.size == (1920, 660)
+            assert len(image.convert("RGB").getcolors(1_000_000)) > 10
+    else:
+        assert path.read_text(encoding="utf-8").rstrip().endswith("</svg>")

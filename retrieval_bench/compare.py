@@ -37,7 +37,7 @@ class _Side:
     stage: str
     queries: pd.DataFrame
 
-    @property
+    @cached_property
     def quality(self) -> pd.DataFrame:
         return self.queries[self.queries["pass"] == -1]
 
@@ -63,8 +63,8 @@ def compare(
     Args:
         a: folder of a finished run, or its record.
         b: likewise; it may be the same run.
-        stage_a: compare this stage of a with stage_b of b; by default every stage with itself.
-        stage_b: see stage_a.
+        stage_a: compare this stage of a,
+        stage_b: with this of b; by default every stage with itself.
         seed: of the bootstraps.
 
     Returns:
@@ -74,13 +74,12 @@ def compare(
 
     Raises:
         UnlikeProtocols: protocol, data or query ids differ; names each difference with both values.
-        BadConfig: not a finished run, or no stage in common. CorruptInput: its tables cannot be read.
+        BadConfig: not a finished run, or no stage in common.
     """
     records = _record(a), _record(b)
     _refuse_unlike(*records)
     differs = _differences(*(_science(record.config) for record in records))
-    rows: list[Row] = []
-    alone: set[str] = set()
+    rows, alone = list[Row](), set[str]()
     for left, right in _sides(*records, stage_a, stage_b):
         differs |= _differences(_facts(left), _facts(right))
         found = list(_stage_rows(left, right, seed))
@@ -88,10 +87,9 @@ def compare(
         alone |= {f"{side.stage}: {index}" for side in (left, right) for index in side.indexes - matched}
         rows += found
     machine = _differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
-    table = _judged(pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in {"p_holm", "verdict"}]), bool(machine))
-    names = {"run_a": records[0].run_id, "run_b": records[1].run_id}
-    table.attrs = names | {"comparisons": len(table), "differs": differs, "machine_differs": machine}
-    table.attrs["not_compared"] = sorted(alone)
+    table = _judged(rows, bool(machine))
+    table.attrs = {"run_a": records[0].run_id, "run_b": records[1].run_id, "comparisons": len(table)}
+    table.attrs |= {"differs": differs, "machine_differs": machine, "not_compared": sorted(alone)}
     return table
 
 
@@ -221,8 +219,9 @@ def _numbers(found: Difference) -> Row:
     return {"difference": found.value} | {name: getattr(found, name) for name in names}
 
 
-def _judged(table: pd.DataFrame, other_machine: bool) -> pd.DataFrame:
-    """With p_holm and a verdict in words."""
+def _judged(rows: list[Row], other_machine: bool) -> pd.DataFrame:
+    """The rows as a table, with p_holm and a verdict in words."""
+    table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in {"p_holm", "verdict"}])
     corrected = holm(table["p"].to_numpy(np.float64))
     latency = table["metric"].astype(str).str.startswith("latency_").to_numpy(bool)
     gain = table["difference"].to_numpy(np.float64) * np.where(latency, -1, 1)

@@ -212,8 +212,9 @@ def _latency(nanoseconds: NDArray[np.int64], seed: int, side: int) -> tuple[Valu
     block = max(1, BLOCK_CELLS // flat.size)
     for start in range(0, RESAMPLES, block):
         part = slice(start, start + block)
-        weights = of_query[order % queries, part] * of_pass[order // queries, part].astype(np.uint16)
-        below = np.cumsum(weights, axis=0, dtype=np.int32)
+        below = np.multiply(of_query[order % queries, part], of_pass[order // queries, part], dtype=np.int32)
+        for row in range(1, flat.size):
+            below[row] += below[row - 1]  # np.cumsum down columns strides through memory: ten times slower
         for row, level in enumerate(QUANTILES.values()):
             drawn[row, part] = ranked[_first_reaching(below, level * flat.size - 1e-9)]
     by_query = (nanoseconds / 1e6).T @ of_pass.astype(np.float64)

@@ -21,6 +21,16 @@ def check_lists(exact: tuple[int, ...], approx: tuple[int, ...], k: int) -> None
         raise ValueError(f"cut-off {k} given, but the lists are {depth} deep; use 1 ≤ cut-off ≤ depth")
 
 
+def check_same_shape(ids: tuple[int, ...], scores: tuple[int, ...]) -> None:
+    """Every id needs its score.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if ids != scores:
+        raise ValueError(f"ids {ids} and scores {scores} must have one shape; give the score of each id")
+
+
 def query_tolerance(tolerance: ArrayLike, queries: int) -> Scores:
     """Scalar, [q], or [q, any] (the largest of a row counts) → [q]."""
     given = np.asarray(tolerance, np.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from retrieval_bench.metric._neighbours import Scores, check_lists, query_tolerance
+from retrieval_bench.metric._neighbours import Scores, check_lists, check_same_shape, query_tolerance
 
 RELATIVE = 1e-6
 BLOCK_ROWS = 4_096
@@ -39,16 +39,12 @@ def ann_recall(  # noqa: PLR0917 - two lists and their scores belong together
     >>> ann_recall(exact, approx, np.array([[0.9, 0.8, 0.7]]), np.array([[0.9, 0.7, 0.6]]), tolerance=0, k=3).round(3)
     array([0.667])
     """
-    if exact_ids.shape != exact_scores.shape or approx_ids.shape != approx_scores.shape:
-        raise ValueError(
-            f"ids and scores must have one shape: exact {exact_ids.shape} and {exact_scores.shape}, "
-            f"returned {approx_ids.shape} and {approx_scores.shape}"
-        )
+    check_same_shape(exact_ids.shape, exact_scores.shape)
+    check_same_shape(approx_ids.shape, approx_scores.shape)
     check_lists(exact_ids.shape, approx_ids.shape, k)
-    queries = len(exact_ids)
-    bound = query_tolerance(tolerance, queries)
-    values = np.empty(queries)
-    for start in range(0, queries, BLOCK_ROWS):
+    bound = query_tolerance(tolerance, len(exact_ids))
+    values = np.empty(len(exact_ids))
+    for start in range(0, len(values), BLOCK_ROWS):
         block = slice(start, start + BLOCK_ROWS)
         truth = exact_ids[block, :k]
         true_scores = np.where(truth >= 0, exact_scores[block, :k], np.inf)

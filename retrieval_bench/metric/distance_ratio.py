@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from retrieval_bench.metric._neighbours import Scores, check_lists, query_tolerance
+from retrieval_bench.metric._ranks import share
 from retrieval_bench.types import Similarity
 
 
@@ -46,9 +47,7 @@ def distance_ratio(
     returned = np.where(used, approx_scores[:, :k], 0.0).sum(axis=1)
     near, far = _sums(true, returned, count, Similarity(similarity))
     same = np.abs(true - returned) <= count * query_tolerance(tolerance, len(count))
-    ratio = np.full(len(true), np.nan)
-    np.divide(near, far, out=ratio, where=far > 0)
-    ratio[same] = 1.0
+    ratio = np.where(same, 1.0, share(near, far, far > 0))
     return np.where(count == 0, np.nan, np.where(complete, ratio, 0.0))
 
 

@@ -148,7 +148,8 @@ class Side:
 def norms(rows: Vectors) -> NDArray[np.float64]:
     """Euclidean norms [m], summed in float64."""
     rows = rows.astype(np.float64, copy=False)
-    return np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", rows, rows)
+    return np.sqrt(squares)
 
 
 def exact_scores(

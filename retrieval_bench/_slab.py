@@ -43,7 +43,7 @@ class Slab:
         run(convert, range(0, self.count, TILE_COLUMNS))
         self.largest = max(self.largest, *largest)
 
-    def scan(self, part: Side, best: Best, keep: int, start: int) -> None:
+    def scan(self, part: Side, best: Best, start: int) -> None:
         """Compare the queries from `start` on, TILE_ROWS of them, with the whole slab."""
         stop = min(start + TILE_ROWS, len(part))
         queries = part.raw(start, stop) if self.direct else part.block(start, stop, self.frame)
@@ -58,9 +58,9 @@ class Slab:
                 )
             else:
                 np.matmul(queries, self.vectors[first:last].T, out=tile)
-            scan_rows(tile, self.half[first:last], self.start + first, best, start, keep)
+            scan_rows(tile, self.half[first:last], self.start + first, best, start)
 
-    def scan_symmetric(self, best: Best, keep: int, run: Run) -> None:
+    def scan_symmetric(self, best: Best, run: Run) -> None:
         """Compare the slab, which is all of the gallery, with itself: each product is offered to both of its rows.
 
         Tiles right of the diagonal only. A line of candidates is written by one thread at a time; since the best are
@@ -77,10 +77,10 @@ class Slab:
                 tile = buffer[: (stop - start) * (last - first)].reshape(stop - start, last - first)
                 np.matmul(self.vectors[start:stop], self.vectors[first:last].T, out=tile)
                 with locks[start // TILE_COLUMNS]:
-                    scan_rows(tile, self.half[first:last], first, best, start, keep)
+                    scan_rows(tile, self.half[first:last], first, best, start)
                 if first != start:
                     with locks[first // TILE_COLUMNS]:
-                        scan_columns(tile, self.half[start:stop], start, best, first, keep)
+                        scan_columns(tile, self.half[start:stop], start, best, first)
                 first = last
 
         run(scan, range(0, self.count, TILE_ROWS))

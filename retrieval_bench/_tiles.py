@@ -28,6 +28,7 @@ class Best(NamedTuple):
     counts: NDArray[np.int32]
     limits: NDArray[np.floating]
     limit_rows: NDArray[np.int32]
+    keep: int
 
 
 def empty_best(searches: int, keep: int, n: int, dtype: type[np.floating]) -> Best:
@@ -39,6 +40,7 @@ def empty_best(searches: int, keep: int, n: int, dtype: type[np.floating]) -> Be
         np.zeros(searches, np.int32),
         np.full(searches, -np.inf, dtype),
         np.full(searches, np.iinfo(np.int32).max, np.int32),
+        keep,
     )
 
 
@@ -69,9 +71,9 @@ def _cut(values, rows, size, keep):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _offer(best, search, value, row, keep):  # type: ignore[no-untyped-def]
+def _offer(best, search, value, row):  # type: ignore[no-untyped-def]
     """Take a candidate that is better than the limit."""
-    count = best.counts[search]
+    count, keep = best.counts[search], best.keep
     best.values[search, count] = value
     best.rows[search, count] = row
     count += 1
@@ -84,7 +86,7 @@ def _offer(best, search, value, row, keep):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def scan_rows(tile, half, first, best, start, keep):  # type: ignore[no-untyped-def]
+def scan_rows(tile, half, first, best, start):  # type: ignore[no-untyped-def]
     """Offer tile[i, j] - half[j], whose gallery row is first + j, to search start + i."""
     m, c = tile.shape
     flat = tile.reshape(m * c)
@@ -103,11 +105,11 @@ def scan_rows(tile, half, first, best, start, keep):  # type: ignore[no-untyped-
                     if value >= best.limits[search] and (
                         value > best.limits[search] or first + j < best.limit_rows[search]
                     ):
-                        _offer(best, search, value, first + j, keep)
+                        _offer(best, search, value, first + j)
 
 
 @njit(nogil=True, cache=True)
-def scan_columns(tile, half, first, best, start, keep):  # type: ignore[no-untyped-def]
+def scan_columns(tile, half, first, best, start):  # type: ignore[no-untyped-def]
     """Offer tile[i, j] - half[i], whose gallery row is first + i, to search start + j."""
     m, c = tile.shape
     flat = tile.reshape(m * c)
@@ -123,12 +125,13 @@ def scan_columns(tile, half, first, best, start, keep):  # type: ignore[no-untyp
                 for j in range(b, b + width):
                     value, search = tile[i, j] - shift, start + j
                     if value >= best.limits[search] and (value > best.limits[search] or row < best.limit_rows[search]):
-                        _offer(best, search, value, row, keep)
+                        _offer(best, search, value, row)
 
 
 @njit(nogil=True, cache=True)
-def close(best, keep):  # type: ignore[no-untyped-def]
+def close(best):  # type: ignore[no-untyped-def]
     """Cut every line to its best `keep`; `limits` become the worst kept, -inf where nothing was turned away."""
+    keep = best.keep
     for search in range(best.counts.size):
         if best.counts[search] > keep:
             _cut(best.values[search], best.rows[search], best.counts[search], keep)

@@ -45,14 +45,17 @@ def nearest(
     k: int,
     similarity: Similarity,
     threads: int | None = None,
+    *,
     order: NDArray[np.int64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The k nearest gallery rows of each query, exactly.
 
     Args:
-        queries: [q, dim]; gallery: [n, dim]; finite, any real dtype, memory maps included, converted block by block.
-            If both are the same object, every product serves two rows. Nothing is excluded: a query finds itself.
+        queries: [q, dim], finite, of any real dtype, memory maps included, converted block by block.
+        gallery: [n, dim]. If it is the same object as `queries`, every product serves two rows. Nothing is excluded:
+            a query finds itself.
         k: depth; more than n pads with row -1, score -inf.
+        similarity: how two vectors are compared.
         threads: by default all processors this process may use.
         order: a permutation of the gallery rows: among equal scores the row that stands first in it comes first;
             by default the smaller row.
@@ -68,6 +71,7 @@ def nearest(
         raise ValueError(f"k must be at least 1, not {k}")
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise ValueError(f"queries [q, dim] and gallery [n, dim] are needed, not {queries.shape} and {gallery.shape}")
+    similarity = Similarity(similarity)
     rows = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     if len(queries) and len(gallery):
@@ -165,18 +169,17 @@ class _Search:
         for start in range(0, n, size):
             slab.read(start, run)
             if symmetric:
-                slab.scan_symmetric(best, self.keep, run)
+                slab.scan_symmetric(best, run)
             else:
-                run(partial(slab.scan, part, best, self.keep), range(0, len(part), TILE_ROWS))
-        close(best, self.keep)
+                run(partial(slab.scan, part, best), range(0, len(part), TILE_ROWS))
+        close(best)
         sure = np.zeros(len(part), np.bool_)
 
         def finish(first: int) -> None:
             chunk = slice(first, min(first + TILE_ROWS, len(part)))
             kth = self._write(part, chunk, best)
-            sure[chunk] = self._proven(
-                part.block(chunk.start, chunk.stop, frame), frame, kth, best.limits[chunk], slab.largest
-            )
+            queries = part.block(chunk.start, chunk.stop, frame)
+            sure[chunk] = self._proven(queries, frame, kth, best.limits[chunk], slab.largest)
 
         run(finish, range(0, len(part), TILE_ROWS))
         return sure
@@ -210,7 +213,8 @@ class _Search:
             kth = (lengths**2 - (kth * frame.scale) ** 2) / 2
         elif frame.similarity is Similarity.DOT:
             kth = kth * frame.scale**2
-        return (error == 0) | (kth > limits + error)
+        proven: NDArray[np.bool_] = (error == 0) | (kth > limits + error)
+        return proven
 
 
 def _distinct(
@@ -235,7 +239,16 @@ def _workers(threads: int) -> Iterator[Run]:
     """A function that maps over blocks on so many threads, each with its own one-thread product."""
     with _blas().limit(limits=1, user_api="blas"):
         if threads == 1:
-            yield lambda work, starts: [work(start) for start in starts] and None
+            yield _in_turn
             return
         with ThreadPoolExecutor(threads) as pool:
-            yield lambda work, starts: list(pool.map(work, starts)) and None
+
+            def run(work: Callable[[int], None], starts: Iterable[int]) -> None:
+                list(pool.map(work, starts))
+
+            yield run
+
+
+def _in_turn(work: Callable[[int], None], starts: Iterable[int]) -> None:
+    for start in starts:
+        work(start)

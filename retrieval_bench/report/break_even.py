@@ -75,6 +75,7 @@ def hint(found: BreakEven | None, recall: float = 0.95) -> str:
     if found is None:
         return f"No index reached ann_recall {recall:g} here, so there is no break-even to tell; try higher efforts."
     times = found.exact_ms / found.index_ms
+    factor = round_size(times) if times >= 10 else f"{times:.2g}"
     beside = f"{found.index} (ann_recall {found.ann_recall:.3f}) takes {found.index_ms:.3g} ms"
     if times <= 1:
         pays = f" Estimate: an index pays from about {round_size(found.size)} vectors." if isfinite(found.size) else ""
@@ -86,6 +87,6 @@ def hint(found: BreakEven | None, recall: float = 0.95) -> str:
         f" Estimate: below about {round_size(found.size)} vectors exact search is as fast." if found.size >= 10 else ""
     )
     return (
-        f"At {found.n:,} vectors an index is {times:.2g} × as fast as exact search ({found.exact_ms:.3g} ms a query)"
+        f"At {found.n:,} vectors an index is {factor} × as fast as exact search ({found.exact_ms:.3g} ms a query)"
         f" at ann_recall ≥ {recall:g}: {beside}." + same
     )

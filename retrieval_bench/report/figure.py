@@ -10,7 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import Bbox
 
 from retrieval_bench.report.rows import (
     Row,
@@ -37,6 +39,16 @@ FAMILIES = {
 }
 OTHER = "other"
 MARKERS = "osD^vP*X"
+ON_FRONT = "front"
+# Where a label may stand beside its point, best first: offset in points, and the corner of the text that is put there.
+PLACES = (
+    ((-4, 3), "right", "bottom"),
+    ((5, -3), "left", "top"),
+    ((4, 3), "left", "bottom"),
+    ((-5, -3), "right", "top"),
+    ((0, 6), "center", "bottom"),
+    ((0, -6), "center", "top"),
+)
 COSTS = {
     "latency_p50_ms": "p50 latency of one query, ms",
     "latency_p95_ms": "p95 latency of one query, ms",
@@ -104,6 +116,9 @@ def pareto_figure(points: pd.DataFrame, metric: str = "ann_recall", cost: str = 
             f"{row['data']} · {row['encoder']} · {row['similarity']} · {number(row, 'n_gallery'):,.0f} vectors",
             fontsize=11,
         )
+    figure.draw_without_rendering()  # fixes where the axes are
+    for axis in axes[: len(groups)]:
+        _place_labels(figure, axis)
     return figure
 
 
@@ -156,13 +171,34 @@ def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple
     )  # fmt: skip
     best = {id(row) for row in front}
     for row, a, b in zip(rows, x, y, strict=True):
-        on_front = (
-            id(row) in best
-        )  # nothing is drawn above and left of the front; the rest is labelled on the other side
-        axis.annotate(
-            effort_label(row) or name, (a, b), xytext=(-4, 5) if on_front else (5, -11), textcoords="offset points",
-            ha="right" if on_front else "left", fontsize=7, color=colour, zorder=4,
-        )  # fmt: skip
+        text = axis.annotate(
+            effort_label(row) or name,
+            (a, b),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=7,
+            color=colour,
+            zorder=4,
+        )
+        text.set_gid(ON_FRONT if id(row) in best else None)
+
+
+def _place_labels(figure: Figure, axis: Axes) -> None:
+    """Put each effort where it hides no point and no other label, those on the front first; else leave it out."""
+    texts = [text for text in axis.texts if isinstance(text, Annotation)]
+    marks = [axis.transData.transform(text.xy) for text in texts]
+    reach = 3.2 * figure.dpi / 72
+    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in marks]
+    for text in sorted(texts, key=lambda text: text.get_gid() != ON_FRONT):
+        left, right, *others = PLACES
+        for offset, side, edge in (left, right, *others) if text.get_gid() == ON_FRONT else (right, left, *others):
+            text.set(position=offset, horizontalalignment=side, verticalalignment=edge)
+            box = text.get_window_extent()
+            if axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+        else:
+            text.set_visible(False)
 
 
 def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:

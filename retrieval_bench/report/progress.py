@@ -60,4 +60,5 @@ class StageProgress:
         self._bars.update(self._ids[task], completed=done, total=total)
         if done >= total and not self.console.is_terminal:
             seconds = perf_counter() - self._started[task]
-            self.console.print(f"{task}: {total:,} in {seconds:.1f} s", highlight=False, markup=False)
+            many = f"{total:,} in " if total > 1 else ""
+            self.console.print(f"{task}: {many}{seconds:.1f} s", highlight=False, markup=False)

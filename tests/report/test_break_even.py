@@ -33,6 +33,10 @@ def test_a_large_gallery_gains_from_one() -> None:
     assert "below about 500 vectors" in hint(found)
 
 
+def test_a_large_factor_is_written_out() -> None:
+    assert "an index is 250 × as fast" in hint(break_even(rows(exact_ms=6.5, index_ms=0.026)))
+
+
 def test_only_what_exceeds_the_floor_grows_with_the_gallery() -> None:
     found = break_even(rows(exact_ms=0.3, index_ms=0.2, floor=0.1))
     assert found is not None

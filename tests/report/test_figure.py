@@ -31,7 +31,22 @@ def test_a_panel_a_stage_with_every_point_its_interval_and_its_effort(points: pd
     np.testing.assert_allclose(hnsw[0].get_xydata(), [[0.047, 0.871], [0.078, 0.941], [0.131, 0.979], [0.236, 0.994]])
     vertical = next(c for c in hnsw[2] if c.get_segments()[0][0][0] == c.get_segments()[0][1][0])
     np.testing.assert_allclose(vertical.get_segments()[0][:, 1], [0.867, 0.875])
-    assert {"ef 16", "ef 128", "nprobe 1", "exact"} <= {text.get_text() for text in axis.texts}
+    assert {"ef 16", "ef 128", "nprobe 1", "exact"} <= {text.get_text() for text in axis.texts if text.get_visible()}
+
+
+def test_labels_of_crowded_points_hide_neither_each_other_nor_points(make_points: Make) -> None:
+    points = make_points(stages=("random",))
+    crowded = points["index"] == "hnsw"
+    points.loc[crowded, "ann_recall"] = 1.0
+    points.loc[crowded, "latency_p50_ms"] = [0.05, 0.051, 0.052, 0.2]
+    figure = pareto_figure(points)
+    axis = shown(figure)[0]
+    boxes = [text.get_window_extent() for text in axis.texts if text.get_visible()]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    marks = axis.transData.transform([text.xy for text in axis.texts])
+    assert not any(box.contains(*mark) for box in boxes for mark in marks)
+    words = {text.get_text() for text in axis.texts if text.get_visible()}
+    assert {"ef 16", "ef 128", "nprobe 1", "exact"} <= words
 
 
 def test_front_and_floor_are_drawn(points: pd.DataFrame) -> None:

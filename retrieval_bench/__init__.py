@@ -19,7 +19,17 @@ _WHERE = {
     "SearchResult": "types",
     "Judgement": "types",
 }
-__all__ = ["Embeddings", "GroundTruth", "Judgement", "RunRecord", "SearchResult", "Similarity", "compare", "load_runs", "run"]
+__all__ = [
+    "Embeddings",
+    "GroundTruth",
+    "Judgement",
+    "RunRecord",
+    "SearchResult",
+    "Similarity",
+    "compare",
+    "load_runs",
+    "run",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class RetrievalBenchError(Exception):
     """Base of all errors that the command line prints as one message, without a traceback."""
@@ -20,7 +22,11 @@ class CorruptInput(RetrievalBenchError):
 
 
 class TooManyUnreadable(RetrievalBenchError):
-    """More items than the configured limit could not be read."""
+    """More items than the configured limit could not be read; `items` holds (key, reason) of each."""
+
+    def __init__(self, message: str, items: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.items = list(items)
 
 
 class MissingExtra(RetrievalBenchError):

@@ -21,7 +21,11 @@ def render_comparison(table: pd.DataFrame) -> RenderableType:
         table: what `compare` returned.
     """
     facts = table.attrs
-    lines = [Text(f"b = {facts['run_b']} against a = {facts['run_a']}: {facts['comparisons']} comparisons, paired over queries")]
+    lines = [
+        Text(
+            f"b = {facts['run_b']} against a = {facts['run_a']}: {facts['comparisons']} comparisons, paired over queries"
+        )
+    ]
     for key, (left, right) in facts["differs"].items():
         lines.append(Text(f"  {key}: {left} → {right}", "dim"))
     for key, (left, right) in facts["machine_differs"].items():

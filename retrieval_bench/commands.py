@@ -1,0 +1,174 @@
+"""The command line: `retrieval-bench run | query | compare | data | doctor`. Imports nothing heavy before it must."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval_bench.errors import RetrievalBenchError
+
+if TYPE_CHECKING:
+    from retrieval_bench.experiment import Experiment
+    from retrieval_bench.record import RunRecord
+
+WIDTH = 100
+FILES = ("record.json", "config.yaml", "points.parquet", "queries.parquet", "neighbours.parquet", "pareto.png", "unreadable.csv")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("retrieval-bench", description="Image and video retrieval measured end to end.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="encode, index, search and measure; prints the table",
+        epilog="Overrides are Hydra's: data=cars196 'search=[exact,hnsw]' k=[10,100]. With -m commas sweep: seed=0,1,2",
+    )
+    run.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    run.add_argument("-m", "--multirun", action="store_true", help="run every combination of comma-separated values")
+    run.add_argument(
+        "--config-dir", type=Path, help="a folder with configurations of your own (search/my_index.yaml, …)"
+    )
+    run.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
+    query = commands.add_parser("query", help="search a finished run's gallery with your own pictures")
+    query.add_argument("run", type=Path, metavar="RUN", help="run folder, as printed at the end of the run")
+    query.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    query.add_argument("--index", help="one of the run's indexes (default: exact, else its first)")
+    query.add_argument("--stage", help="one of the run's stages (default: its last)")
+    query.add_argument("--effort", type=int, help="value of the index's knob (default: the highest measured)")
+    query.add_argument("-k", type=int, default=10, help="how many neighbours (default: 10)")
+    query.add_argument("--sheet", type=Path, default=Path(), help="folder for the contact sheets (default: this one)")
+    compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
+    compare.add_argument("a", type=Path, metavar="A")
+    compare.add_argument("b", type=Path, metavar="B")
+    compare.add_argument("--stage-a", help="compare this stage of A …")
+    compare.add_argument("--stage-b", help="… with this stage of B (A and B may be one run)")
+    data = commands.add_parser("data", help="list the data sets, or read one whole and say what is wrong with it")
+    data.add_argument("action", choices=("list", "check"))
+    data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for check: data=NAME data.root=FOLDER …")
+    commands.add_parser("doctor", help="what is installed, which backends work, which extra installs the rest")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point. A user's mistake is one message and exit code 2; a failed index under strict=true is 1."""
+    args = _parser().parse_args(argv)
+    command = {"run": _run, "query": _query, "compare": _compare, "data": _data, "doctor": _doctor}[args.command]
+    try:
+        return command(args)
+    except RetrievalBenchError as error:
+        _console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        _console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        return 130
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _console(stderr: bool = False):  # type: ignore[no-untyped-def]  # rich's type, imported late
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        return Console(stderr=stderr, width=WIDTH)
+    return console
+
+
+def _run(args: argparse.Namespace) -> int:
+    from retrieval_bench import cli
+
+    if args.cfg:
+        print(cli.shown(args.overrides, args.config_dir), end="")
+        return 0
+    failed = []
+
+    def task(experiment: Experiment) -> None:
+        failed.append(_run_one(experiment))
+
+    if args.multirun:
+        cli.multirun(args.overrides, args.config_dir, task)
+    else:
+        task(cli.experiment(args.overrides, args.config_dir))
+    return int(any(failed))
+
+
+def _run_one(experiment: Experiment) -> bool:
+    """Run, print, and tell whether an index failed under strict=true."""
+    from retrieval_bench.pipeline import run_experiment
+    from retrieval_bench.report.progress import StageProgress
+
+    with StageProgress() as progress:
+        record = run_experiment(experiment, progress)
+    _show(record, list(experiment.search))
+    return bool(experiment.config["strict"]) and any(row["status"] == "failed" for row in record.rows)
+
+
+def _show(record: RunRecord, indexes: Sequence[str]) -> None:
+    from retrieval_bench.report.table import RunFacts, render_table
+
+    points = record.points
+    shown = points[points["index"].isin([*indexes, "null"])]
+    facts = RunFacts(
+        protocol=record.protocol,
+        nothing_relevant=max((s.get("nothing_relevant", {}).get("count", 0) for s in record.stages.values()), default=0),
+        unreadable=max((s.get("unreadable", 0) for s in record.stages.values()), default=0),
+        files=[str(record.folder / name) for name in FILES if (record.folder / name).exists()],
+    )
+    console = _console()
+    console.print(render_table(shown, facts, width=min(console.width, WIDTH)))
+
+
+def _query(args: argparse.Namespace) -> int:
+    from retrieval_bench import cli
+    from retrieval_bench.query import Question, answer
+    from retrieval_bench.record import RunRecord
+
+    record = RunRecord.load(args.run)
+    question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
+    console = _console()
+    for renderable in answer(record, cli.reopen(record.config), question):
+        console.print(renderable)
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from retrieval_bench.compare import compare
+    from retrieval_bench.report.comparison import render_comparison
+
+    _console().print(render_comparison(compare(args.a, args.b, args.stage_a, args.stage_b)))
+    return 0
+
+
+def _data(args: argparse.Namespace) -> int:
+    from retrieval_bench import cli
+    from retrieval_bench.doctor import check_data, list_data
+    from retrieval_bench.report.progress import StageProgress
+
+    if args.action == "list":
+        _console().print(list_data(cli.CONF))
+        return 0
+    with StageProgress() as progress:
+        found = check_data(cli.experiment(args.overrides).data, progress)
+    _console().print(found)
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from retrieval_bench import cli
+    from retrieval_bench.doctor import examine
+
+    del args
+    _console().print(examine(cli.CONF))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""An experiment: live objects, composed and checked, that nothing has been asked of yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval_bench.data.base import Dataset, VectorDataset
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.types import Similarity
+
+if TYPE_CHECKING:
+    from retrieval_bench.embed import Embed
+    from retrieval_bench.encoder.base import Encoder
+    from retrieval_bench.measure import Measure
+    from retrieval_bench.transform.base import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """The parts of one run.
+
+    Attributes:
+        config: plain and resolved, for the record.
+        encoders: stage (random, pretrained) → constructor of its encoder; empty where the data brings vectors.
+        search: name → partial of an `Index` class, constructed only inside a worker. metrics: name → partial of a metric.
+        loggers: name → constructor of a Lightning logger.
+        k: search depths. cuts: cut-offs of the label metrics.
+    """
+
+    config: dict[str, Any]
+    data: Dataset | VectorDataset
+    encoders: Mapping[str, Callable[[], Encoder]]
+    embed: Embed
+    transforms: Mapping[str, Transform]
+    search: Mapping[str, partial[Any]]
+    metrics: Mapping[str, partial[Any]]
+    measure: Measure
+    loggers: Mapping[str, Callable[[], Any]]
+    similarity: Similarity
+    k: Sequence[int]
+    cuts: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data, VectorDataset) and self.encoders:
+            raise BadConfig(f"data={self.data.name} brings its own vectors, so nothing is encoded; type encoder=none")
+        if isinstance(self.data, Dataset) and not self.encoders:
+            raise BadConfig(f"data={self.data.name} needs an encoder; type encoder=efficientnet_lite0, for instance")
+        if not self.search:
+            raise BadConfig("no index to measure; type search=[exact,hnsw], for instance")
+
+    @property
+    def seed(self) -> int:
+        """Decides everything random of the run but the data."""
+        return int(self.config["seed"])
+
+    @property
+    def cache(self) -> Path:
+        """Where rendered data and embeddings are kept."""
+        return Path(self.config["paths"]["cache"])
+
+    @property
+    def folder(self) -> Path:
+        """Where the runs of this experiment's name lie."""
+        return Path(self.config["paths"]["runs"]) / str(self.config["name"])
+
+    def efforts(self, name: str) -> Sequence[int | None]:
+        """Values of an index's knob to measure; one none where it has no knob."""
+        factory = self.search[name]
+        default = signature(factory.func).parameters["efforts"].default
+        given = factory.keywords.get("efforts", default)
+        return list(given) or [None]
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """Progress for nobody."""

@@ -1,0 +1,247 @@
+"""Live objects → record: the only file that knows all components."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from retrieval_bench.data.base import VectorDataset
+from retrieval_bench.errors import TooManyUnreadable
+from retrieval_bench.experiment import Experiment, silent
+from retrieval_bench.measure import Candidate, Plan, measure, result_folder
+from retrieval_bench.metric.ann_recall import ann_recall
+from retrieval_bench.nearest import rescore
+from retrieval_bench.points import Exact, Stage, exact_search, gallery_rows, label_values, most_ignored, stage_rows
+from retrieval_bench.record import (
+    Progress,
+    RunRecord,
+    digest,
+    environment,
+    only_one,
+    portable,
+    write_json,
+    write_parquet,
+    written_whole,
+)
+from retrieval_bench.report.figure import pareto_figure, save_figure
+from retrieval_bench.stages import Prepared, prepare
+from retrieval_bench.truth import tie_bounds
+
+_log = logging.getLogger(__name__)
+
+# What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
+_NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds")
+_TABLES = ("queries", "neighbours")
+
+
+def run_experiment(experiment: Experiment, progress: Progress = silent) -> RunRecord:
+    """Run what has not been run yet, and write the record.
+
+    Raises:
+        RetrievalBenchError: anything that the user can mend. Whatever was finished before is kept.
+    """
+    try:
+        stages = prepare(experiment, progress)
+    except TooManyUnreadable as error:
+        file = experiment.folder / "unreadable.csv"
+        _write_unreadable(file, error.items)
+        raise TooManyUnreadable(f"{error}; all of them with reasons: {file}", error.items) from error
+    folder = experiment.folder / run_id(experiment, stages)
+    with only_one(folder):
+        old = RunRecord.load(folder) if (folder / "record.json").exists() else None
+        if experiment.config["force"]:
+            old = None
+        if old is not None and not _missing(experiment, stages, old):
+            return old
+        write_yaml(folder / "config.yaml", portable(experiment.config))
+        _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
+        record = _measured(experiment, stages, folder, old, progress)
+        _report(experiment, record, progress)
+    return record
+
+
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    """Write yaml, whole or not at all."""
+    with written_whole(path) as file:
+        yaml.safe_dump(dict(value), file, sort_keys=False)
+
+
+def run_id(experiment: Experiment, stages: Sequence[Prepared]) -> str:
+    """Digest of what decides numbers, and of nothing else: which indexes are measured is not part of it."""
+    measuring = {k: v for k, v in experiment.config["measure"].items() if k not in _NOT_SCIENCE}
+    return digest(
+        protocol(experiment),
+        {stage.stage.name: stage.fingerprint for stage in stages},
+        {"measure": measuring, "metric": experiment.config.get("metric"), "seed": experiment.seed},
+    )
+
+
+def protocol(experiment: Experiment) -> dict[str, Any]:
+    """What has to be equal before two runs' numbers may be compared."""
+    return {
+        "data": experiment.data.name,
+        **experiment.data.protocol,
+        "similarity": str(experiment.similarity),
+        "k": list(experiment.k),
+        "cuts": list(experiment.cuts),
+    }
+
+
+def _candidates(experiment: Experiment) -> list[Candidate]:
+    return [Candidate(name, factory) for name, factory in experiment.search.items() if name != "null"]
+
+
+def _params(factory: Any) -> dict[str, Any]:
+    return {key: value for key, value in factory.keywords.items() if key != "efforts"}
+
+
+def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord) -> list[tuple[Any, ...]]:
+    """Wanted operating points that a finished record lacks, or in which they failed."""
+    points = old.points
+    done = points[(points["half"] == "all") & (points["status"] == "ok")]
+    columns = ["stage", "index", "index_params", "effort", "build_seed", "k"]
+    have = {tuple(None if pd.isna(v) else v for v in row) for row in done[columns].itertuples(index=False)}
+    return [
+        point
+        for stage in stages
+        for name, factory in experiment.search.items()
+        for effort in experiment.efforts(name)
+        for seed in experiment.measure.build_seeds
+        for k in experiment.k
+        if (point := (stage.stage.name, name, json.dumps(_params(factory), sort_keys=True), effort, seed, k)) not in have
+    ]
+
+
+def _measured(
+    experiment: Experiment, stages: Sequence[Prepared], folder: Path, old: RunRecord | None, progress: Progress
+) -> RunRecord:
+    rows: list[dict[str, Any]] = []
+    tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
+    facts: dict[str, Any] = {}
+    deepest = max(experiment.k)
+    for prepared in stages:
+        stage = prepared.stage
+        extra = most_ignored(stage.truth)
+        progress(f"{stage.name}: exact truth", 0, 1)
+        exact = exact_search(stage, deepest, extra)
+        progress(f"{stage.name}: exact truth", 1, 1)
+        place = folder / "results" / stage.name
+        if experiment.config["force"]:
+            shutil.rmtree(place, ignore_errors=True)
+        plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure)
+        results = measure(_candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
+        stage_points, queries, neighbours = stage_rows(stage, exact, results)
+        rows += stage_points
+        tables["queries"].append(queries)
+        tables["neighbours"].append(neighbours)
+        facts[stage.name] = prepared.facts | _stage_facts(experiment, stage, exact, extra)
+    return _written(experiment, stages, folder, old, (rows, tables, facts))
+
+
+def _stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
+    """Counts and checks of a stage that belong beside its numbers."""
+    facts: dict[str, Any] = {"n_queries": len(stage.queries), "n_gallery": len(stage.gallery), "dim": stage.gallery.dim}
+    if exact.relevant is not None and stage.truth is not None:
+        lost = stage.queries.ids[exact.relevant == 0]
+        facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist()}
+        facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
+    if isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
+        facts["stored_neighbours"] = _agreement(stage, exact, stored)
+    return facts
+
+
+def _bounds(stage: Stage, k: int, exact: Exact) -> dict[str, list[float]]:
+    """Metric → [pessimistic, optimistic] mean of the exact search where equal scores leave the order open."""
+    if stage.truth is None:
+        return {}
+    bounds = tie_bounds(stage.queries, stage.gallery, stage.truth, stage.similarity, k)
+    best, worst = ({n: float(np.nanmean(v)) for n, v in label_values(b, stage, k).items() if "@" in n} for b in bounds)
+    return {name: [worst[name], best[name]] for name in best if best[name] - worst[name] > 1e-12}
+
+
+def _agreement(stage: Stage, exact: Exact, stored: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
+    """ann_recall of our exact search against the neighbours that came with the data."""
+    k = min(stored.shape[1], exact.neighbours.k)
+    rows = gallery_rows(stage.gallery, stored[:, :k])
+    scores = rescore(stage.queries.vectors, stage.gallery.vectors, rows, stage.similarity)
+    ours = exact.neighbours.ids[:, :k], exact.scores[:, :k]
+    recall = ann_recall(stored[:, :k], ours[0], scores, ours[1], exact.tolerance[:, k - 1], k)
+    return {"k": k, "ann_recall": float(np.nanmean(recall))}
+
+
+def _written(
+    experiment: Experiment,
+    stages: Sequence[Prepared],
+    folder: Path,
+    old: RunRecord | None,
+    found: tuple[list[dict[str, Any]], dict[str, list[pd.DataFrame]], dict[str, Any]],
+) -> RunRecord:
+    """Write every file of the run. Indexes that an earlier command measured here, and this one did not, keep their rows."""
+    rows, tables, facts = found
+    common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
+    rows = [common | row for row in rows]
+    mine = {(row["stage"], row["index"], row["index_params"]) for row in rows}
+    config = portable(experiment.config)
+    if old is not None:
+        rows += [row for row in old.rows if (row["stage"], row["index"], row["index_params"]) not in mine]
+        config["search"] = old.config["search"] | config["search"]
+    for name, parts in tables.items():
+        table = pd.concat(parts, ignore_index=True)
+        if old is not None and (folder / f"{name}.parquet").exists():
+            before = pd.read_parquet(folder / f"{name}.parquet")
+            kept = [key not in mine for key in zip(before["stage"], before["index"], before["index_params"], strict=True)]
+            table = pd.concat([before[kept], table], ignore_index=True)
+        write_parquet(folder / f"{name}.parquet", table)
+    record = RunRecord(
+        run_id=folder.name,
+        name=str(experiment.config["name"]),
+        config=config,
+        protocol=protocol(experiment),
+        data_fingerprint=digest(experiment.data.queries().fingerprint, experiment.data.gallery().fingerprint),
+        environment=environment(),
+        seeds={"run": experiment.seed, "build": list(experiment.measure.build_seeds)},
+        stages=facts,
+        rows=rows,
+        folder=folder,
+    )
+    write_parquet(folder / "points.parquet", record.points)
+    write_yaml(folder / "config.yaml", config)
+    write_json(folder / "record.json", record.to_json())
+    return RunRecord.load(folder)  # what a later command will read, to the last digit
+
+
+def _encoder_name(experiment: Experiment) -> str:
+    node = experiment.config["encoder"]
+    return "none" if node is None else str(node.get("model", node["_target_"].rpartition(".")[2]))
+
+
+def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:
+    if not items:
+        return
+    with written_whole(file) as handle:
+        writer = csv.writer(handle)
+        writer.writerow(("item", "reason"))
+        writer.writerows(items)
+
+
+def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
+    """Figure and trackers: neither may end a run that has its numbers."""
+    figure = save_figure(pareto_figure(record.points), record.folder / "pareto.png")
+    if experiment.loggers:
+        from retrieval_bench.track import Story, track
+
+        progress("tell the trackers", 0, 1)
+        factories = {name: make() for name, make in experiment.loggers.items()}
+        story = Story(record.run_id, record.config, record.protocol, record.points, figure)
+        for warning in track(factories, story, record.folder):
+            _log.warning(warning)
+        progress("tell the trackers", 1, 1)

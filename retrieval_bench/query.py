@@ -1,0 +1,134 @@
+"""`retrieval-bench query`: a user's own pictures against the gallery of a finished run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import RenderableType
+from rich.text import Text
+
+from retrieval_bench.binding import nearest
+from retrieval_bench.data.base import Dataset
+from retrieval_bench.embed import embed, encode_one, query_engine
+from retrieval_bench.encoder.base import Encoder
+from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.experiment import Experiment
+from retrieval_bench.measure import Candidate, open_index
+from retrieval_bench.media.image import decode
+from retrieval_bench.record import RunRecord
+from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_sheet, render_neighbours
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked: files, and through which of the run's indexes.
+
+    Attributes:
+        index, stage, effort: none = exact if the run has it, else its first index; its last stage; the highest effort.
+        sheet: folder for the contact sheets.
+    """
+
+    files: Sequence[Path]
+    index: str | None
+    stage: str | None
+    effort: int | None
+    k: int
+    sheet: Path
+
+
+def answer(record: RunRecord, experiment: Experiment, question: Question) -> Iterator[RenderableType]:
+    """One ranked list a file, with a contact sheet beside it.
+
+    Raises:
+        BadConfig: the run has no such stage or index, or was made of vectors. CorruptInput: a file cannot be read.
+    """
+    if not isinstance(experiment.data, Dataset):
+        raise BadConfig(f"this run searched given vectors (data={experiment.data.name}): there is no encoder for a picture")
+    stage = question.stage or list(record.stages)[-1]
+    if stage not in record.stages:
+        raise BadConfig(f"the run has no stage {stage!r}; {nearest(stage, record.stages)}")
+    effort, candidate = _chosen(record, experiment, question)
+    images = [decode(file) for file in question.files]  # a wrong file is told before anything slow
+    searcher = _Searcher(record, experiment, stage, candidate)
+    for file, image in zip(question.files, images, strict=True):
+        vector = searcher.encode(image)
+        lists = searcher.index.search(vector, min(question.k, len(searcher.items)), effort)
+        found = searcher.neighbours(lists.ids[0], lists.scores[0])
+        at = f", {candidate.factory.func.knob} {effort}" if effort is not None else ""
+        title = f"{file.name}: nearest of {len(searcher.items)} through {candidate.name}{at} ({stage} weights)"
+        yield render_neighbours(title, found)
+        sheet = question.sheet / f"{file.stem}_neighbours.png"
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(image, file.name, found).save(sheet)
+        yield Text(f"contact sheet: {sheet}")
+
+
+def _chosen(record: RunRecord, experiment: Experiment, question: Question) -> tuple[int | None, Candidate]:
+    """The index to ask and its effort: what the user named, else exact, else the first that worked."""
+    points = record.points
+    worked = points[(points["status"] == "ok") & (points["index"] != "null")]
+    names = [str(name) for name in dict.fromkeys(worked["index"]) if name in experiment.search]
+    if not names:
+        raise BadConfig("none of the run's indexes worked; see its errors in record.json")
+    name = question.index or ("exact" if "exact" in names else names[0])
+    if name not in names:
+        raise BadConfig(f"the run has no index {name!r}; {nearest(name, names)}")
+    knob = experiment.search[name].func.knob
+    if question.effort is not None and knob is None:
+        raise BadConfig(f"{name} has no knob, so no --effort; leave it out")
+    measured = worked[worked["index"] == name]["effort"].dropna()
+    effort = question.effort if question.effort is not None else int(measured.max()) if len(measured) else None
+    return effort, Candidate(name, experiment.search[name])
+
+
+class _Searcher:
+    """An opened stage: the encoder's engine, the gallery's items and a loaded index."""
+
+    def __init__(self, record: RunRecord, experiment: Experiment, stage: str, candidate: Candidate) -> None:
+        data = experiment.data
+        if not isinstance(data, Dataset):
+            raise BadConfig("no items to show")
+        self.items = data.gallery()
+        self.rows = {int(item): row for row, item in enumerate(self.items.ids)}
+        facts = record.stages[stage]
+        encoder = experiment.encoders[stage]()
+        self.engine = query_engine(encoder, data.image_size, facts["engine"], experiment.cache)
+        self.transforms = list(experiment.transforms.values())
+        if self.transforms:
+            self._fit(experiment, encoder, data)
+        self.index = open_index(record.folder / "results" / stage, candidate, experiment.measure.build_seeds[0])
+
+    def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:
+        """Fit the transforms as the run did; the training embeddings come from its cache."""
+        train = embed(data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None)
+        vectors = np.asarray(train.embeddings.vectors)
+        for transform in self.transforms:
+            transform.fit(vectors, experiment.seed)
+            vectors = np.asarray(transform.apply(vectors))
+
+    def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """[1, dim], like the gallery's vectors."""
+        vector = encode_one(self.engine, image)[None]
+        for transform in self.transforms:
+            vector = np.asarray(transform.apply(vector))
+        return np.ascontiguousarray(vector, np.float32)
+
+    def neighbours(self, ids: NDArray[np.int64], scores: NDArray[np.float32]) -> list[Neighbour]:
+        """What the gallery knows of the answers; a picture that cannot be read any more is left out of the sheet."""
+        found = []
+        for item, score in zip(ids[ids >= 0], scores, strict=False):
+            row = self.rows[int(item)]
+            label = "" if self.items.labels is None else self.items.labels[row]
+            name = str(self.items.label_names.get(int(label), label)) if label != "" else ""
+            found.append(Neighbour(str(self.items.keys[row]), float(score), name, Verdict.UNKNOWN, self._image(row)))
+        return found
+
+    def _image(self, row: int) -> NDArray[np.uint8] | None:
+        try:
+            return self.items.read(row)["image"]
+        except CorruptInput:
+            return None

@@ -1,0 +1,258 @@
+"""What a run leaves behind: files that are written whole or not at all, the record, and reading many runs at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from errno import EDQUOT, ENOSPC
+from hashlib import blake2b
+from importlib import metadata
+from math import isfinite
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from retrieval_bench.errors import BadConfig, CorruptInput, OutOfSpace, RunInUse
+
+SCHEMA = 1
+_LIBRARIES = (
+    "retrieval-bench",
+    "torch",
+    "timm",
+    "openvino",
+    "faiss-cpu",
+    "numpy",
+    "numba",
+    "pillow",
+    "simplejpeg",
+    "pandas",
+)
+
+
+@contextmanager
+def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file that becomes `path` when the block ends without an error.
+
+    Raises:
+        OutOfSpace: the disk is full; the old `path`, if any, is untouched.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        if error.errno in (ENOSPC, EDQUOT):
+            raise OutOfSpace(
+                f"the disk of {path.parent} is full; free some space and type the same command again"
+            ) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all. NaN becomes null."""
+    with written_whole(path) as file:
+        json.dump(_plain(value), file, indent=1, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: numpy's scalars become Python's, and a number that is none becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table, whole or not at all."""
+    with written_whole(path, "wb") as file:
+        table.to_parquet(file, index=False)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process.
+
+    Raises:
+        RunInUse: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RunInUse(
+            f"another process is working in {folder}; wait for it, or give yours another place: paths.runs=FOLDER"
+        ) from error
+
+
+def digest(*values: Any) -> str:
+    """Short digest of JSON values.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1})
+    True
+    """
+    return blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were measured with and on."""
+
+    from joblib import cpu_count
+
+    def version(library: str) -> str | None:
+        try:
+            return metadata.version(library)
+        except metadata.PackageNotFoundError:
+            return None
+
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "git_commit": _git_commit(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
+        "cpu": cpu,
+        "cores": cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _git_commit() -> str | None:
+    """Commit of the checkout that the package runs from; none when it is installed."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, whole: configuration, protocol, environment and every row.
+
+    Attributes:
+        folder: where it lies (not part of the stored record).
+        protocol: what has to be equal before numbers may be compared.
+        stages: per stage the encoder, engine, unreadable items, queries with nothing relevant, tie bounds.
+        rows: as `points.parquet`, one dict a row.
+    """
+
+    run_id: str
+    name: str
+    config: dict[str, Any]
+    protocol: dict[str, Any]
+    data_fingerprint: str
+    environment: dict[str, Any]
+    seeds: dict[str, Any]
+    stages: dict[str, Any]
+    rows: list[dict[str, Any]] = field(repr=False)
+    schema: int = SCHEMA
+    folder: Path = field(default=Path(), compare=False)
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """One row per stage, index, build seed, effort, depth k and half of the queries."""
+        return pd.DataFrame(self.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `from_json` gives the same record back."""
+        return dict(_plain({key: value for key, value in vars(self).items() if key != "folder"}))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], folder: Path = Path()) -> RunRecord:
+        """The record that `to_json` wrote."""
+        return cls(**value, folder=folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> RunRecord:
+        """Read a finished run.
+
+        Raises:
+            BadConfig: no finished run lies there. CorruptInput: the record is half-written or of another schema.
+        """
+        file = folder / "record.json"
+        if not file.exists():
+            runs = sorted(str(p.parent) for p in folder.glob("**/record.json"))[:5]
+            hint = (
+                f"finished runs below it: {', '.join(runs)}"
+                if runs
+                else "a run folder is printed at the end of each run"
+            )
+            raise BadConfig(f"{folder} holds no finished run; {hint}")
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+            if value.get("schema") != SCHEMA:
+                raise CorruptInput(
+                    f"{file} has schema {value.get('schema')}, this version reads {SCHEMA}; run it again with force=true"
+                )
+            return cls.from_json(value, folder)
+        except (ValueError, TypeError) as error:
+            raise CorruptInput(f"{file} cannot be read: {error}; run it again with force=true") from error
+
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """The points of every finished run below a folder, one row each, with its folder in `run`.
+
+    Raises:
+        BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
+    """
+    tables, skipped = [], []
+    for file in sorted(Path(folder).glob("**/record.json")):
+        try:
+            record = RunRecord.load(file.parent)
+            tables.append(record.points.assign(run=str(file.parent), name=record.name))
+        except CorruptInput as error:
+            skipped.append(str(error))
+    if not tables:
+        raise BadConfig(f"no finished run below {folder}{'; skipped: ' + '; '.join(skipped) if skipped else ''}")
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["skipped"] = skipped
+    return table
+
+
+def portable(config: Mapping[str, Any], start: Path | None = None) -> dict[str, Any]:
+    """A configuration without this machine in it: no `paths`, and absolute paths made relative to `start`.
+
+    >>> portable({"paths": {"runs": "/a"}, "data": {"root": "/a/b", "n": 3}}, Path("/a/c"))
+    {'data': {'root': '../b', 'n': 3}}
+    """
+    start = start or Path.cwd()
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: moved(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(inner) for inner in value]
+        return os.path.relpath(value, start) if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return {str(key): moved(value) for key, value in config.items() if key != "paths"}
+
+
+Progress = Callable[[str, int, int], None]  # task, done, total

@@ -1,0 +1,153 @@
+"""From an experiment's data and encoders to stages that can be searched and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from retrieval_bench.data.base import Dataset, Items, VectorDataset
+from retrieval_bench.embed import Embedded, embed, transformed
+from retrieval_bench.encoder.base import Encoder
+from retrieval_bench.errors import BadConfig, TooManyUnreadable
+from retrieval_bench.experiment import Experiment
+from retrieval_bench.points import Stage
+from retrieval_bench.record import Progress, write_parquet
+from retrieval_bench.truth import restrict
+from retrieval_bench.types import Embeddings, GroundTruth, Ragged
+
+Keys = dict[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A stage, and what the record tells of it.
+
+    Attributes:
+        facts: encoder, engine, input, counts: JSON values.
+        unreadable: (key, reason) of every item that was left out.
+        fingerprint: digest of the vectors on both sides.
+    """
+
+    stage: Stage
+    facts: dict[str, Any]
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def fingerprint(self) -> list[str]:
+        """What decides the vectors of both sides."""
+        return [self.stage.queries.fingerprint, self.stage.gallery.fingerprint]
+
+
+def prepare(experiment: Experiment, progress: Progress) -> list[Prepared]:
+    """Encode what has to be encoded, once, and check it.
+
+    Raises:
+        CorruptInput: NaN or infinite vectors, or zero vectors under cosine. TooManyUnreadable. BadConfig: k is larger
+        than the gallery, or the data lacks an input of the encoder.
+    """
+    data = experiment.data
+    if isinstance(data, VectorDataset):
+        stages = [_given(experiment, data)]
+    else:
+        stages = [_encoded(experiment, data, name, make(), progress) for name, make in experiment.encoders.items()]
+    for prepared in stages:
+        _check(experiment, prepared.stage)
+    return stages
+
+
+def _given(experiment: Experiment, data: VectorDataset) -> Prepared:
+    queries, gallery = data.queries(), data.gallery()
+    queries, gallery, facts = _transformed(experiment, queries, gallery, data.train)
+    truth = data.truth() or _self_only(queries, gallery)
+    return Prepared(_stage(experiment, "given", (queries, gallery), (truth, data.truth() is not None), float("nan")), facts)
+
+
+def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder, progress: Progress) -> Prepared:
+    missing = [i for i in encoder.inputs if i not in data.inputs]
+    if missing:
+        raise BadConfig(f"the encoder takes {', '.join(encoder.inputs)}, but data={data.name} yields only {', '.join(data.inputs)}")
+
+    def encode(part: str, items: Items) -> Embedded:
+        return embed(items, encoder, data.image_size, experiment.embed, experiment.cache, _named(progress, f"{name}: encode {part}"))
+
+    gallery_items, query_items = data.gallery(), data.queries()
+    one = gallery_items is query_items
+    gallery = encode("items" if one else "gallery", gallery_items)
+    queries = gallery if one else encode("queries", query_items)
+    train: list[Embedded] = []
+
+    def training() -> Embeddings:
+        train.append(encode("training items", data.train()))
+        return train[0].embeddings
+
+    pair = _transformed(experiment, queries.embeddings, gallery.embeddings, training)
+    parts = [gallery, *([] if one else [queries]), *train]
+    unreadable = [bad for part in parts for bad in part.unreadable]
+    facts = pair[2] | {
+        "encoder": encoder.describe(),
+        "preprocessing": encoder.preprocessing(data.image_size).describe(),
+        "engine": gallery.engine,
+        "encode_ms": gallery.encode_ms,
+        "unreadable": len(unreadable),
+    }
+    truth = data.truth()
+    if truth is not None and unreadable:
+        truth = restrict(truth, pair[0].ids, pair[1].ids)
+    known = truth or _self_only(pair[0], pair[1])
+    stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
+    return Prepared(stage, facts, unreadable)
+
+
+def _named(progress: Progress, task: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(task, done, total)
+
+
+def _transformed(
+    experiment: Experiment, queries: Embeddings, gallery: Embeddings, training: Callable[[], Embeddings]
+) -> tuple[Embeddings, Embeddings, dict[str, Any]]:
+    """Both sides after the fitted transforms; fitted on training embeddings, never on what is searched."""
+    if not experiment.transforms:
+        return queries, gallery, {}
+    train = training()
+    transforms = list(experiment.transforms.values())
+    new_gallery = transformed(gallery, transforms, train, experiment.cache, experiment.seed)
+    new_queries = new_gallery if queries is gallery else transformed(queries, transforms, train, experiment.cache, experiment.seed)
+    return new_queries, new_gallery, {"transform": [t.describe() for t in transforms]}
+
+
+def _self_only(queries: Embeddings, gallery: Embeddings) -> GroundTruth | None:
+    """Without relevance, there is still the query itself to ignore where it stands in the gallery."""
+    if not np.isin(queries.ids, gallery.ids).any():
+        return None
+    nothing = Ragged(np.empty(0, np.int64), np.zeros(len(queries) + 1, np.int64))
+    return GroundTruth(queries.ids, gallery.ids, relevant=nothing)
+
+
+def _stage(
+    experiment: Experiment,
+    name: str,
+    sides: tuple[Embeddings, Embeddings],
+    truth: tuple[GroundTruth | None, bool],
+    encode_ms: float,
+) -> Stage:
+    metrics = experiment.metrics if truth[1] else {}
+    return Stage(
+        name, sides[0], sides[1], truth[0], experiment.similarity, metrics, experiment.cuts, experiment.seed, encode_ms
+    )
+
+
+def _check(experiment: Experiment, stage: Stage) -> None:
+    stage.gallery.check(experiment.similarity)
+    if stage.queries is not stage.gallery:
+        stage.queries.check(experiment.similarity)
+    if stage.queries.dim != stage.gallery.dim:
+        raise BadConfig(f"queries have {stage.queries.dim} dimensions, the gallery {stage.gallery.dim}")
+    n, deepest = len(stage.gallery), max(experiment.k)
+    left = n - int(np.isin(stage.queries.ids, stage.gallery.ids).any())
+    if left < 1:
+        raise BadConfig("the gallery has one item, the query itself: nothing is left to find; add items to the gallery")
+    if deepest > left:
+        raise BadConfig(f"k={deepest} is larger than the gallery ({left} items to find); type k=[{min(10, left)}], for instance")

@@ -1,0 +1,100 @@
+"""A yaml is a constructor call, and every shipped configuration binds."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retrieval_bench.binding import RESERVED, Binder
+from retrieval_bench.cli import CONF, shown
+from retrieval_bench.errors import BadConfig
+
+OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed")  # one yaml = one file = one constructor
+MANY = {"search", "metric", "transform", "logger", "callback"}
+FILES = sorted(p for p in CONF.rglob("*.yaml") if p.parent != CONF)
+
+
+def load(file: Path) -> dict:
+    return yaml.safe_load(file.read_text())
+
+
+def target(path: str):
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name in OWN], ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_yaml_equals_signature(file: Path) -> None:
+    node = {k: v for k, v in load(file).items() if k != "defaults"}
+    signature = inspect.signature(target(node["_target_"]))
+    expected = set(signature.parameters) - ({"judgement", "k"} if file.parent.name == "metric" else set())
+    assert set(node) - RESERVED == expected
+    if file.parent.name in {"data", "search", "metric", "transform"}:
+        assert node["_target_"].split(".")[:3] == ["retrieval_bench", file.parent.name, file.stem]
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name not in OWN], ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_shared_targets_know_every_parameter(file: Path) -> None:
+    node = load(file)
+    if "_target_" in node:
+        assert set(node) - RESERVED <= set(inspect.signature(target(node["_target_"])).parameters)
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name in MANY], ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_choose_many_names_its_package(file: Path) -> None:
+    assert file.read_text().splitlines()[0] == f"# @package {file.parent.name}.{file.stem}"
+    if file.parent.name == "search":
+        assert load(file)["_partial_"] is True, "a backend is constructed inside its worker only"
+
+
+@pytest.mark.parametrize("name", sorted(f.stem for f in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_binds(name: str) -> None:
+    overrides = [line.split(":", 1)[1].strip() for line in (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+                 if line.startswith("# Needs:")]
+    config = yaml.safe_load(shown([f"experiment={name}", *[o for line in overrides for o in line.split()]]))
+    Binder(CONF).check(config)
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert "# Question:" in text and "# Command:" in text and "# Expected:" in text
+
+
+@pytest.mark.parametrize("group", sorted({f.parent.name for f in FILES}))
+def test_every_option_binds(group: str) -> None:
+    for file in sorted((CONF / group).glob("*.yaml")):
+        value = f"[{file.stem}]" if group in MANY else file.stem
+        if value == "[null]":
+            value = "['null']"
+        try:
+            config = yaml.safe_load(shown([f"{group}={value}"]))
+        except BadConfig as error:
+            assert "missing values" in str(error), error  # a mandatory root, say
+            continue
+        Binder(CONF).check(config)
+
+
+def test_the_data_set_that_brings_vectors_switches_the_encoder_off() -> None:
+    assert yaml.safe_load(shown(["data=vectors", "data.gallery=a.npy"]))["encoder"] is None
+
+
+def test_a_hidden_target_is_refused() -> None:
+    with pytest.raises(BadConfig, match=r"not one of retrieval_bench's.*allow=\[os.system\]"):
+        Binder(CONF).check({"search": {"x": {"_target_": "os.system", "command": "true"}}})
+    with pytest.raises(BadConfig, match="torch.hub.load"):
+        Binder(CONF).check({"data": {"deep": [{"_target_": "torch.hub.load"}]}})
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "emm": 3}, "search.hnsw has no parameter 'emm'; did you mean m"),
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "m": "many"}, "a whole number is needed"),
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "m": True}, "a whole number is needed"),
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "_args_": [3]}, "no parameter '_args_'"),
+        ({"_target_": "retrieval_bench.search.hnsw.HNWS"}, "Did you mean retrieval_bench.search.hnsw.HNSW"),
+    ],
+)
+def test_misspelt_nodes_name_the_nearest(node: dict, message: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        Binder(CONF).check({"search": {"hnsw": node}})
+    assert message in str(caught.value)

@@ -1,0 +1,137 @@
+"""The layers and ceilings of the design, read from the code itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "retrieval_bench"
+FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)
+FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
+LAYERS = {
+    **dict.fromkeys(("types", "errors", "nearest", "binding", "__init__"), 0),
+    **dict.fromkeys(FOLDERS, 1),
+    **dict.fromkeys(("train", "embed", "truth", "worker", "measure", "choose", "stats", "compare", "record", "track", "points"), 2),
+    **dict.fromkeys(("pipeline", "report", "query", "doctor"), 3),
+    **dict.fromkeys(("cli", "commands"), 4),
+}
+TORCH = {"torch", "torchvision", "timm", "openvino"}
+# What may be imported at the top of a file, by module or folder; elsewhere only numpy and small libraries may.
+HEAVY = {
+    "encoder": TORCH,
+    "head": TORCH,
+    "loss": TORCH,
+    "embed": {"torch"},
+    "train": TORCH | {"pytorch_lightning"},
+    "track": {"pytorch_lightning", "wandb"},
+    "report": {"matplotlib"},
+    "cli": {"hydra", "omegaconf"},
+}
+WATCHED = TORCH | {"pytorch_lightning", "wandb", "matplotlib", "hydra", "omegaconf", "faiss", "hnswlib", "annoy", "usearch", "pymilvus"}
+
+
+def unit(file: Path) -> str:
+    """The row of the layer table that a file belongs to; a `_private` module at the top belongs to layer 2."""
+    parts = file.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else file.stem
+
+
+def layer(name: str) -> int:
+    return 2 if name.startswith("_") and name != "__init__" else LAYERS[name]
+
+
+def imports(file: Path) -> list[tuple[str, bool]]:
+    """(module, imported at the top of the file) for each import; type-checking imports count as not at the top."""
+    tree = ast.parse(file.read_text())
+    typing_only = {
+        id(n)
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and isinstance(guard.test, ast.Name) and guard.test.id == "TYPE_CHECKING"
+        for n in ast.walk(guard)
+    }
+    inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.AsyncFunctionDef) for n in ast.walk(f)}
+    found = []
+    for node in ast.walk(tree):
+        top = id(node) not in inner and id(node) not in typing_only
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [(node.module, top)]
+            if node.module == "retrieval_bench":
+                found += [(f"retrieval_bench.{alias.name}", top) for alias in node.names]
+    return found
+
+
+def ours(file: Path) -> set[str]:
+    return {name.removeprefix("retrieval_bench.") for name, _ in imports(file) if name.startswith("retrieval_bench.")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_layers(file: Path) -> None:
+    here = unit(file)
+    for name in ours(file):
+        other, _, rest = name.partition(".")
+        if other == here and other in FOLDERS:
+            assert rest == "base" or rest.startswith("_") or here in {"metric", "report"}, f"{file.name} imports its neighbour {name}"
+        elif layer(here) == 1 and layer(other) == 1:
+            assert here == "data" and other == "media", f"{here} may not import {name}"
+        elif layer(here) == 2 and layer(other) == 1:
+            assert rest == "base" or other == "metric", f"{here} may import only base files of {other}, not {name}"
+        else:
+            assert layer(other) <= layer(here), f"{here} (layer {layer(here)}) may not import {name} (layer {layer(other)})"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
+    allowed = HEAVY.get(unit(file), set())
+    for name, top in imports(file):
+        library = name.partition(".")[0]
+        if library in {"hydra", "omegaconf"}:
+            assert unit(file) == "cli", "only cli.py knows Hydra"
+        elif top and library in WATCHED:
+            assert library in allowed, f"{file.name} imports {library} at its top"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_ceilings(file: Path) -> None:
+    text = file.read_text()
+    assert text.count("\n") <= 300
+    assert len(file.relative_to(PACKAGE).parts) <= 2
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno + 1 <= 40, node.name
+            parameters = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            parameters = [a for a in parameters if a not in {"self", "cls"}]
+            assert node.name == "__init__" or len(parameters) <= 6, node.name
+            assert node.args.kwarg is None, f"{node.name} takes **{node.args.kwarg}"
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, "bare except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "hasattr"
+    assert "utils" not in file.stem
+
+
+def test_median_length_is_small() -> None:
+    lengths = sorted(f.read_text().count("\n") for f in FILES if f.name != "__init__.py")
+    assert lengths[len(lengths) // 2] <= 140
+
+
+def test_no_import_cycles() -> None:
+    graph = {str(f.relative_to(PACKAGE).with_suffix("")).replace("/", "."): {n for n, top in imports(f) if top} for f in FILES}
+    graph = {name: {n.removeprefix("retrieval_bench.") for n in needs if n.startswith("retrieval_bench.")} for name, needs in graph.items()}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join((*path, name))
+        for needed in graph.get(name, ()):
+            visit(needed, (*path, name))
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_public_names_are_few_and_resolve() -> None:
+    import retrieval_bench
+
+    assert len(retrieval_bench.__all__) <= 12
+    for name in retrieval_bench.__all__:
+        assert getattr(retrieval_bench, name) is not None

@@ -18,6 +18,7 @@ FEW_SEEDS = 10
 # Above so many drawn indices (n × resamples) the bootstrap distribution of a mean is taken from its cumulants.
 MOST_DRAWS = 5_000_000
 BLOCK_CELLS = 4_000_000
+CACHED_CELLS = 500_000
 QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0.99}
 
 
@@ -65,7 +66,7 @@ def bootstrap_columns(columns: Mapping[str, Values], seed: int) -> dict[str, Int
         same.setdefault(np.isnan(values).tobytes(), []).append(name)
     for names in same.values():
         whole = np.stack([columns[name] for name in names]).astype(np.float64)
-        matrix = whole[:, ~np.isnan(whole[0])]
+        matrix = np.ascontiguousarray(whole[:, ~np.isnan(whole[0])])
         found |= dict(zip(names, _mean_intervals(matrix, seed), strict=True))
     return {name: found[name] for name in columns}
 
@@ -108,7 +109,7 @@ def _limit(centred: Values, level: float) -> Values:
     return np.asarray((z + (z**2 - 1) * skewness / 6) * deviation / np.sqrt(n))
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=16)  # at most 5 MB each; all, tune and report halves of a run, labels and times
 def _weights(n: int, seed: int) -> NDArray[np.uint8]:
     """How often each of n items stands in each resample: [n, resamples]."""
     rng = np.random.default_rng([seed, n])
@@ -202,35 +203,27 @@ def _latency(nanoseconds: NDArray[np.int64], seed: int, side: int) -> tuple[Valu
     """The figures in milliseconds [4], and their resamples [4, resamples]. `side` 0 and 1 draw unlike passes."""
     passes, queries = nanoseconds.shape
     of_query = _weights(queries, seed)
-    of_pass = _weights(passes, seed) if side == 0 else _weights(passes, seed + 1)
+    of_pass = _weights(passes, seed + 1 + side)
     flat = nanoseconds.ravel() / 1e6
     order = np.argsort(flat, kind="stable")
     ranked = flat[order]
-    whole = np.minimum(np.ceil(np.array(list(QUANTILES.values())) * flat.size - 1e-9).astype(int), flat.size) - 1
-    value = np.append(ranked[whole], flat.mean())
+    targets = np.ceil(np.array(list(QUANTILES.values())) * flat.size - 1e-9).astype(np.int32)  # samples to cover
+    value = np.append(ranked[targets - 1], flat.mean())
     drawn = np.empty((len(_NAMES), RESAMPLES))
-    block = max(1, BLOCK_CELLS // flat.size)
+    block = max(1, CACHED_CELLS // flat.size)
     for start in range(0, RESAMPLES, block):
         part = slice(start, start + block)
-        below = np.multiply(of_query[order % queries, part], of_pass[order // queries, part], dtype=np.int32)
-        for row in range(1, flat.size):
-            below[row] += below[row - 1]  # np.cumsum down columns strides through memory: ten times slower
-        for row, level in enumerate(QUANTILES.values()):
-            drawn[row, part] = ranked[_first_reaching(below, level * flat.size - 1e-9)]
-    by_query = (nanoseconds / 1e6).T @ of_pass.astype(np.float64)
-    drawn[-1] = (by_query * of_query).sum(axis=0) / flat.size
+        weights = _rows(of_query[:, part], order % queries) * _rows(of_pass[:, part], order // queries)
+        below = np.cumsum(weights, axis=1, dtype=np.int32)
+        drawn[:-1, part] = ranked[[np.searchsorted(row, targets) for row in below]].T
+    by_pass = (nanoseconds / 1e6) @ of_query.astype(np.float64)
+    drawn[-1] = (by_pass * of_pass).sum(axis=0) / flat.size
     return value, drawn
 
 
-def _first_reaching(rising: NDArray[np.int32], target: float) -> NDArray[np.intp]:
-    """Per column of [n, m], rising downwards, the first row that is at least `target`: [m], by bisection."""
-    columns = np.arange(rising.shape[1])
-    low, high = np.zeros(len(columns), np.intp), np.full(len(columns), len(rising) - 1)
-    while (low < high).any():
-        middle = (low + high) // 2
-        reached = rising[middle, columns] >= target
-        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
-    return low
+def _rows(weights: NDArray[np.uint8], items: NDArray[np.intp]) -> NDArray[np.uint16]:
+    """Weights [n, m] of the listed items, one contiguous row a resample: [m, items]."""
+    return np.take(np.ascontiguousarray(weights.T, np.uint16), items, axis=1)
 
 
 def t_interval(values: Sequence[float] | Values) -> Interval:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.data import _formats
+from retrieval_bench.data._formats import HDF5, SUFFIXES, WITH_KEYS, hdf5_keys, read_labels, read_matrix, read_vectors
 from retrieval_bench.data._files import label_codes
 from retrieval_bench.data.base import VectorDataset
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
@@ -81,16 +81,14 @@ class Vectors(VectorDataset):
         root: str | None = None,
     ) -> None:
         if gallery is None:
-            raise DataNotFound(f"data.gallery is not set; type data.gallery=FILE ({', '.join(_formats.SUFFIXES)})")
+            raise DataNotFound(f"data.gallery is not set; type data.gallery=FILE ({', '.join(SUFFIXES)})")
         self._root = Path(root) if root else Path()
         if not self._root.is_dir():
             raise DataNotFound(f"data.root={root} is not a folder (looked in {Path.cwd()}); type data.root=FOLDER")
         named = {"gallery": gallery, "queries": queries, "train": train, "neighbours": neighbours}
         self._files = {name: self._source(file) for name, file in named.items() if file is not None}
         self._stored_similarity = self._complete()
-        self._vectors = {
-            name: _formats.read_vectors(*file) for name, file in self._files.items() if name != "neighbours"
-        }
+        self._vectors = {name: read_vectors(*file) for name, file in self._files.items() if name != "neighbours"}
         self._check_dims()
         self._held_out = self._hold_out(n_queries, seed)
         self._labels = self._read_labels(labels, query_labels)
@@ -167,16 +165,16 @@ class Vectors(VectorDataset):
     def _source(self, file: str) -> _Source:
         """`FILE` or `FILE:NAME`."""
         front, colon, key = file.rpartition(":")
-        if colon and Path(front).suffix.lower() in _formats.WITH_KEYS:
+        if colon and Path(front).suffix.lower() in WITH_KEYS:
             return _Source(self._root / front, key)
         return _Source(self._root / file)
 
     def _complete(self) -> Similarity | None:
         """Name the arrays of an ann-benchmarks file; the similarity by which its neighbours were found."""
         path, key = self._files["gallery"]
-        if path.suffix.lower() not in _formats.HDF5 or key is not None or not path.is_file():
+        if path.suffix.lower() not in HDF5 or key is not None or not path.is_file():
             return None
-        names, attributes = _formats.hdf5_keys(path)
+        names, attributes = hdf5_keys(path)
         if not {"train", "test"} <= set(names):
             return None
         own_queries = "queries" not in self._files
@@ -220,7 +218,7 @@ class Vectors(VectorDataset):
                 f"data.labels={labels}, data.query_labels={query_labels}: give a label file for each vector file"
                 f" ({', '.join(sorted(self._vectors.keys() & files.keys()))}), or none"
             )
-        texts = {name: _formats.read_labels(self._root / file) for name, file in given.items()}
+        texts = {name: read_labels(self._root / file) for name, file in given.items()}
         for name, text in texts.items():
             if len(text) != len(self._vectors[name]):
                 raise CorruptInput(
@@ -235,7 +233,7 @@ class Vectors(VectorDataset):
         if "neighbours" not in self._files:
             return None
         path, key = self._files["neighbours"]
-        rows = _formats.read_matrix(path, key)
+        rows = read_matrix(path, key)
         n, q = len(self._vectors["gallery"]), len(self._vectors.get("queries", self._vectors["gallery"]))
         if rows.dtype.kind not in "iu" or len(rows) != q:
             raise CorruptInput(

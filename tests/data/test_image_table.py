@@ -1,0 +1,154 @@
+"""A table of images: what its columns do, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from retrieval_bench.data.image_table import ImageTable
+from retrieval_bench.errors import CorruptInput, DataNotFound
+
+Write = Callable[..., Path]
+SPLIT = {
+    "path": ["img/0.png", "img/1.png", "img/2.png", "img/3.png"],
+    "label": ["7", "7", "8", "8"],
+    "split": ["train", "validation", "test", "test"],
+}
+ROLE = SPLIT | {"label": ["x", "cat", "cat", "NA"]}
+ROLE = {name: cells for name, cells in ROLE.items() if name != "split"} | {
+    "role": ["train", "query", "gallery", "query"]
+}
+
+
+@pytest.fixture
+def write_table(tmp_path: Path, write_image: Write) -> Write:
+    for i in range(4):
+        write_image(tmp_path / "img" / f"{i}.png")
+
+    def write(columns: dict[str, list[object]], name: str = "table.csv") -> Path:
+        rows = pd.DataFrame(columns)
+        if name.endswith(".csv"):
+            rows.to_csv(tmp_path / name, index=False)
+        else:
+            rows.to_parquet(tmp_path / name, index=False)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_split(write_table: Write, name: str) -> None:
+    data = ImageTable(str(write_table(SPLIT, name)))
+    assert list(data.gallery().keys) == ["img/2.png", "img/3.png"]
+    assert data.queries() is data.gallery()
+    assert [len(data.train()), len(data.validation())] == [1, 1]
+    assert data.gallery().label_names == {0: "7", 1: "8"}
+    assert data.protocol["sizes"] == {"train": 1, "validation": 1, "test": 2}
+    assert data.protocol["group"] == data.protocol["crop"] == "none"
+
+
+def test_csv_and_parquet_give_the_same_items(write_table: Write) -> None:
+    numbers = SPLIT | {"label": [7, 7, 8, 8]}
+    one, other = (ImageTable(str(write_table(numbers, name))).gallery() for name in ("t.csv", "t.parquet"))
+    assert one.fingerprint == other.fingerprint
+    assert one.ids.tolist() == other.ids.tolist()
+    floats = ImageTable(str(write_table(SPLIT | {"label": [7.0, 7.0, 8.0, 8.0]}, "f.parquet"))).gallery()
+    assert floats.label_names == one.label_names
+
+
+def test_role_and_a_query_class_that_the_gallery_lacks(write_table: Write) -> None:
+    data = ImageTable(str(write_table(ROLE)))
+    assert list(data.queries().keys) == ["img/1.png", "img/3.png"]
+    assert list(data.gallery().keys) == ["img/2.png"]
+    truth = data.truth()
+    assert truth is not None
+    assert truth.query_labels is not None
+    assert truth.gallery_labels is not None
+    assert [(truth.gallery_labels == label).sum() for label in truth.query_labels] == [1, 0]
+    assert "NA" in data.gallery().label_names.values()  # a class may be called NA
+
+
+def test_groups_and_blank_ones(write_table: Write) -> None:
+    columns = SPLIT | {"split": ["test"] * 4, "group": ["b", "", "b", ""]}
+    data = ImageTable(str(write_table(columns)))
+    groups = data.gallery().groups
+    assert groups is not None
+    assert groups[0] == groups[2]
+    assert len(set(groups.tolist())) == 3
+    truth = data.truth()
+    assert truth is not None
+    assert truth.query_groups is groups
+    assert data.protocol["group"] == "gallery items of the query's group are ignored"
+
+
+def test_boxes(write_table: Write) -> None:
+    corners = {"x1": ["1", "", "2", ""], "y1": ["1", "", "3", ""], "x2": ["5", "", "7", ""], "y2": ["5", "", "9", ""]}
+    path = write_table(SPLIT | corners)
+    items = ImageTable(str(path)).gallery()
+    whole = [np.asarray(Image.open(path.parent / key)) for key in items.keys]
+    np.testing.assert_array_equal(items.read(0)["image"], whole[0][3:9, 2:7])
+    np.testing.assert_array_equal(items.read(1)["image"], whole[1])
+
+
+def test_root(write_table: Write, tmp_path: Path) -> None:
+    path = write_table(SPLIT | {"path": [f"{i}.png" for i in range(4)]})
+    assert len(ImageTable(str(path), root=str(tmp_path / "img")).gallery()) == 2
+    with pytest.raises(
+        DataNotFound, match=r"4 of 4 files are not in .*: 0\.png, 1\.png, 2\.png, 3\.png; put them there"
+    ):
+        ImageTable(str(path))
+    with pytest.raises(DataNotFound, match=r"data\.root=nowhere is not a folder"):
+        ImageTable(str(path), root="nowhere")
+
+
+BAD = {
+    "missing column": ({"path": ["img/0.png"], "split": ["test"]}, "has no column label; it has path, split"),
+    "no split": ({"path": ["img/0.png"], "label": ["a"]}, r"has no column split \(or role\)"),
+    "both": (SPLIT | {"role": ["train"] * 4}, "has both split and role"),
+    "unknown split": (
+        SPLIT | {"split": ["train", "val", "test", "TEST"]},
+        "column split holds 'TEST', 'val'; allowed: train, validation, test",
+    ),
+    "query in split": (SPLIT | {"split": ["query"] * 4}, "holds 'query'; allowed: train, validation, test$"),
+    "duplicate paths": (
+        SPLIT | {"path": ["img/0.png", "img/1.png", "./img/1.png", "img/0.png"]},
+        "2 paths stand twice",
+    ),
+    "blank label": (SPLIT | {"label": ["a", "", "b", ""]}, "column label is blank in data rows 2, 4"),
+    "no test": (SPLIT | {"split": ["train"] * 4}, "no row has split = test"),
+    "no gallery": (ROLE | {"role": ["query"] * 4}, "no row has role = gallery"),
+    "part of a box": (SPLIT | {"x1": ["1"] * 4, "y1": ["1"] * 4}, "has x1, y1 of a box"),
+    "empty box": (SPLIT | {"x1": ["5"] * 4, "y1": ["1"] * 4, "x2": ["5"] * 4, "y2": ["9"] * 4}, "data row 1 is empty"),
+    "box of words": (SPLIT | {n: ["a"] * 4 for n in ("x1", "y1", "x2", "y2")}, "is not four whole numbers"),
+    "no rows": ({"path": [], "label": [], "split": []}, "has no rows"),
+}
+
+
+@pytest.mark.parametrize(("columns", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_tables(write_table: Write, columns: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(CorruptInput, match=message):
+        ImageTable(str(write_table(columns)))
+
+
+def test_missing_values_of_parquet_are_blank(write_table: Write) -> None:
+    with pytest.raises(CorruptInput, match="column label is blank in data rows 2"):
+        ImageTable(str(write_table(SPLIT | {"label": ["a", None, "b", "b"]}, "t.parquet")))
+
+
+def test_files_that_are_no_tables(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFound, match=r"data\.table is not set; type data\.table=FILE, a \.csv or \.parquet"):
+        ImageTable()
+    with pytest.raises(DataNotFound, match="is not a file"):
+        ImageTable(str(tmp_path / "none.csv"))
+    for name in ("t.parquet", "t.csv", "t.xlsx"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00broken,\n\x00")
+        with pytest.raises(CorruptInput):
+            ImageTable(str(tmp_path / name))
+    (tmp_path / "t.csv").write_bytes(b"")
+    with pytest.raises(CorruptInput, match="cannot be read"):
+        ImageTable(str(tmp_path / "t.csv"))

@@ -58,6 +58,12 @@ class FileTable:
         twice = [path for path, count in Counter(self.paths).items() if count > 1]
         if twice:
             raise CorruptInput(f"{len(twice)} paths stand twice: {shorten(twice)}; keep one row of each")
+        absolute = [path for path in self.paths if Path(path).is_absolute()]
+        if absolute:  # keys go into records, which must mean the same on another machine
+            raise CorruptInput(
+                f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder, and type it:"
+                " data.root=FOLDER"
+            )
 
     def rows(self, part: Part) -> NDArray[np.int64]:
         """Rows of one part, in table order."""

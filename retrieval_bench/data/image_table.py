@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class ImageTable(Dataset):
         codes, label_names = label_codes(_texts(path, rows, Column.LABEL))
         files = FileTable(
             need_root(root, "that the table's paths count from") if root else path.parent,
-            [Path(name).as_posix() for name in _texts(path, rows, Column.PATH)],
+            [Path(os.path.normpath(name)).as_posix() for name in _texts(path, rows, Column.PATH)],
             _parts(path, rows, role),
             labels=codes,
             groups=_groups(rows),

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.data._formats import HDF5, SUFFIXES, WITH_KEYS, hdf5_keys, read_labels, read_matrix, read_vectors
 from retrieval_bench.data._files import label_codes
+from retrieval_bench.data._formats import HDF5, SUFFIXES, WITH_KEYS, hdf5_keys, read_labels, read_matrix, read_vectors
 from retrieval_bench.data.base import VectorDataset
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
 from retrieval_bench.types import Embeddings, GroundTruth, Similarity
@@ -85,6 +85,7 @@ class Vectors(VectorDataset):
         self._root = Path(root) if root else Path()
         if not self._root.is_dir():
             raise DataNotFound(f"data.root={root} is not a folder (looked in {Path.cwd()}); type data.root=FOLDER")
+        self._digests: dict[Path, str] = {}  # of whole files: an HDF5 file is read once for all its arrays
         named = {"gallery": gallery, "queries": queries, "train": train, "neighbours": neighbours}
         self._files = {name: self._source(file) for name, file in named.items() if file is not None}
         self._stored_similarity = self._complete()
@@ -246,8 +247,10 @@ class Vectors(VectorDataset):
 
     def _fingerprint(self, name: str) -> str:
         path, key = self._files[name]
-        digest = blake2b((key or "").encode(), digest_size=16)
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-        return digest.hexdigest()
+        if path not in self._digests:
+            digest = blake2b(digest_size=16)
+            with path.open("rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+            self._digests[path] = digest.hexdigest()
+        return f"{self._digests[path]}:{key or ''}"

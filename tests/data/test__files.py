@@ -120,6 +120,11 @@ def test_a_path_twice_is_refused(tmp_path: Path) -> None:
         FileTable(tmp_path, ["a.png", "b.png", "a.png"], [Part.TEST] * 3)
 
 
+def test_absolute_paths_never_become_keys(tmp_path: Path) -> None:
+    with pytest.raises(CorruptInput, match=r"1 paths are absolute: .*a\.png; .* data\.root=FOLDER"):
+        FileTable(tmp_path, [str(tmp_path / "a.png"), "b.png"], [Part.TEST] * 2)
+
+
 def test_class_split_is_disjoint_sized_and_seeded() -> None:
     names = [f"c{i}" for i in range(40)] * 2
     split = class_split(names, 0.5, 0.25, seed=0)

@@ -116,7 +116,7 @@ BAD = {
     ),
     "query in split": (SPLIT | {"split": ["query"] * 4}, "holds 'query'; allowed: train, validation, test$"),
     "duplicate paths": (
-        SPLIT | {"path": ["img/0.png", "img/1.png", "./img/1.png", "img/0.png"]},
+        SPLIT | {"path": ["img/0.png", "img/1.png", "./img/1.png", "img/../img/0.png"]},
         "2 paths stand twice",
     ),
     "blank label": (SPLIT | {"label": ["a", "", "b", ""]}, "column label is blank in data rows 2, 4"),

@@ -61,7 +61,7 @@ class FileTable:
         absolute = [path for path in self.paths if Path(path).is_absolute()]
         if absolute:  # keys go into records, which must mean the same on another machine
             raise CorruptInput(
-                f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder, and type it:"
+                f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder and type"
                 " data.root=FOLDER"
             )
 

@@ -16,7 +16,7 @@ Cost: one float32 product; for a query in a near-tie that spans more than max(8,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from retrieval_bench._slab import Run
     from retrieval_bench._tiles import Best
 
-__all__ = ["nearest", "rescore", "tie_tolerance"]
+__all__ = ["nearest", "nearest_of_one", "rescore", "tie_tolerance"]
 
 SLAB_BYTES = 64 << 20  # converted gallery vectors held at once
 STATE_BYTES = 64 << 20  # candidates held at once
@@ -83,6 +83,13 @@ def nearest(
             search.answer(left, Arithmetic.DIRECT, run)
         rows[copies], scores[copies] = rows[originals], scores[originals]
     return rows, scores
+
+
+def nearest_of_one(
+    query: Vectors, gallery: Vectors, k: int, similarity: Similarity
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`nearest` for one query [1, dim]: rows [1, k], scores [1, k]; no tiles, threads or frame around the product."""
+    return nearest(query, gallery, k, similarity, 1)
 
 
 def rescore(queries: Vectors, gallery: Vectors, rows: NDArray[np.int64], similarity: Similarity) -> NDArray[np.float64]:

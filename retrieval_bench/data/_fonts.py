@@ -43,14 +43,20 @@ def digest() -> str:
     return total.hexdigest()
 
 
-def glyph(face: str, character: int, pixels: int) -> Image.Image | None:
-    """Coverage (mode L) of a character at a font size, cut to its ink; none where it leaves no ink."""
-    fonts = _local.__dict__.setdefault("fonts", {})  # a FreeType face serves one thread at a time
+def font(face: str, pixels: int) -> ImageFont.FreeTypeFont:
+    """A face at a size, for the calling thread alone (a FreeType face serves one thread at a time)."""
+    fonts = _local.__dict__.setdefault("fonts", {})
     if (face, pixels) not in fonts:
         if len(fonts) > 1024:
             fonts.clear()
         fonts[face, pixels] = ImageFont.truetype(str(path(face)), pixels, layout_engine=ImageFont.Layout.BASIC)
-    mask, _ = fonts[face, pixels].getmask2(chr(character), "L")
+    found: ImageFont.FreeTypeFont = fonts[face, pixels]
+    return found
+
+
+def glyph(face: str, character: int, pixels: int) -> Image.Image | None:
+    """Coverage (mode L) of a character at a font size, cut to its ink; none where it leaves no ink."""
+    mask, _ = font(face, pixels).getmask2(chr(character), "L")
     if not all(mask.size):
         return None
     image = Image.frombytes("L", mask.size, bytes(mask))

@@ -51,7 +51,7 @@ class Glyphs(Dataset):
         n_classes: number of classes in all three parts together; none = all.
         query_faces: faces of a class that are queries, 1 … 8; the others are its gallery.
         per_face: images of each face of a class.
-        strength: 0 = upright, sharp, centred; 1 = the default difficulty.
+        strength: of all distortions, 0 … 5; 0 = upright, centred, plain dark ink on a plain light ground.
 
     Raises:
         BadConfig: a number out of its range.
@@ -76,7 +76,7 @@ class Glyphs(Dataset):
             ("n_classes", n_classes, 5, 100_000),
             ("query_faces", query_faces, 1, 8),
             ("per_face", per_face, 1, 100),
-            ("strength", strength, 0, 2),
+            ("strength", strength, 0, 5),
         ):
             if value is not None and not low <= value <= high:
                 raise BadConfig(f"data.{key}={value}: type a number from {low} to {high}")

@@ -157,6 +157,7 @@ def test_paired_leaves_out_what_one_side_lacks() -> None:
     found = paired(a, b, 0)
     assert (found.value, found.n, found.p) == (1 / 3, 3, 1.0)
     assert found.lo == 0
+    assert found.detectable == detectable(np.array([1.0, 0, 0]))
 
 
 def test_paired_is_sharper_than_two_intervals() -> None:

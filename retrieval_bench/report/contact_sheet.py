@@ -11,6 +11,7 @@ from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rich import box
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -51,11 +52,9 @@ class Neighbour:
     image: NDArray[np.uint8] | None = None
 
 
-def render_neighbours(title: str, neighbours: Sequence[Neighbour]) -> Table:
+def render_neighbours(title: str, neighbours: Sequence[Neighbour]) -> Group:
     """Rank, score, label, verdict and key of each neighbour, nearest first."""
-    table = Table(
-        title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     labelled = any(neighbour.label for neighbour in neighbours)
     judged = any(neighbour.verdict is not Verdict.UNKNOWN for neighbour in neighbours)
     table.add_column("rank", justify="right")
@@ -70,7 +69,7 @@ def render_neighbours(title: str, neighbours: Sequence[Neighbour]) -> Table:
         cells += [neighbour.label] if labelled else []
         cells += [neighbour.verdict.value] if judged else []
         table.add_row(*map(Text, [*cells, neighbour.key]), style=STYLES[neighbour.verdict])
-    return table
+    return Group(Text(title, "bold"), table)
 
 
 def contact_sheet(query: NDArray[np.uint8], caption: str, neighbours: Sequence[Neighbour]) -> Image.Image:

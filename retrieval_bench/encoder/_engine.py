@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import warnings
@@ -240,8 +241,8 @@ def _converted(ov: Any, graph: nn.Module, size: int, folder: Path | None) -> Any
         return ov.Core().read_model(kept)
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # tracing is deprecated in torch and warns about shapes; OpenVINO uses it
+        # Tracing is deprecated in torch and warns about shapes; OpenVINO uses it.
+        with _quiet(), torch.inference_mode():
             model = ov.convert_model(graph, example_input=example, input=[ov.PartialShape([-1, size, size, 3])])
     except (RuntimeError, TypeError, ValueError, ov.frontend.OpConversionFailure) as error:
         raise EngineError(f"OpenVINO cannot convert it: {_first_line(error)}") from error
@@ -267,6 +268,20 @@ def _openvino_installed() -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings; and the level of the root logger, which OpenVINO's converter raises to ERROR, stays as it was."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
+
+
 def _import_openvino() -> Any:
     """OpenVINO without its usage statistics: it writes to the home folder and calls home when imported."""
     telemetry = "openvino_telemetry"
@@ -274,8 +289,7 @@ def _import_openvino() -> Any:
     if hidden:
         sys.modules[telemetry] = None  # type: ignore[assignment]  # makes its import fail, which OpenVINO foresees
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             import openvino
             import openvino.frontend
     finally:

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn import functional as F  # noqa: N812
 
 from retrieval_bench.errors import BadConfig
 
@@ -17,6 +19,7 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_LONGEST = 3  # times the short side
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,41 @@ class Preprocessing:
 def prepare(image: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.uint8]:
     """Resize the short side and cut the centre: [height, width, 3] → [size, size, 3], both uint8.
 
-    Only the crop is computed: Pillow resizes the box of the source that the crop covers. Pillow's plain resize and
-    crop gives the same pixels but for the rounding of the box's coordinates (one grey level, in fewer than 0.1 %).
+    Bilinear and bicubic go through torch's antialiased kernel for bytes, which takes a quarter of Pillow's time and
+    always resizes along the width first, as Pillow does (Pillow 13 resizes some upright images along the height first
+    and so differs from its older versions by a few grey levels). Against Pillow in that order, fewer than 1 % of the
+    values differ, by one grey level. All else goes through Pillow, which computes the crop alone.
     """
     height, width = image.shape[:2]
     if how.resize is None:
         if height == width == how.size:
             return image
-        return _resized(image, how, (0.0, 0.0, float(width), float(height)))
+        return _torch(image, (how.size, how.size), how) if _is_fast(image, how) else _pillow(image, how, None)
     short = min(height, width)
     # torchvision's rules for the long side and for the centre
     new_height, new_width = (int(how.resize * side / short) for side in (height, width))
     top, left = round((new_height - how.size) / 2), round((new_width - how.size) / 2)
+    if _is_fast(image, how):
+        return _torch(image, (new_height, new_width), how)[top : top + how.size, left : left + how.size]
     across, down = width / new_width, height / new_height
     box = (left * across, top * down, (left + how.size) * across, (top + how.size) * down)
-    return _resized(image, how, (box[0], box[1], min(box[2], width), min(box[3], height)))
+    return _pillow(image, how, (box[0], box[1], min(box[2], width), min(box[3], height)))
 
 
-def _resized(image: NDArray[np.uint8], how: Preprocessing, box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+def _is_fast(image: NDArray[np.uint8], how: Preprocessing) -> bool:
+    """The kernel resizes the whole image, which is wasteful for a very long one."""
+    return how.interpolation in ("bilinear", "bicubic") and max(image.shape[:2]) <= _LONGEST * min(image.shape[:2])
+
+
+def _torch(image: NDArray[np.uint8], shape: tuple[int, int], how: Preprocessing) -> NDArray[np.uint8]:
+    pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    resized = F.interpolate(pixels, shape, mode=how.interpolation, antialias=True)
+    small: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
+    return small
+
+
+def _pillow(
+    image: NDArray[np.uint8], how: Preprocessing, box: tuple[float, float, float, float] | None
+) -> NDArray[np.uint8]:
     small = Image.fromarray(image).resize((how.size, how.size), INTERPOLATIONS[how.interpolation], box)
     return np.asarray(small)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import struct
+import warnings
 from collections.abc import Mapping
 from enum import StrEnum
 from itertools import islice
@@ -15,6 +17,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
+
+# What torch's reader was seen to raise on files that are no checkpoints.
+_DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
 
 
 class Source(StrEnum):
@@ -112,13 +117,15 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickle protocols before it refuses the file
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CorruptInput(
             f"{path.name} holds pickled objects beside tensors (or is no torch file); loading it could run anything."
             " Save the weights alone: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
+    except _DAMAGE as error:
         raise CorruptInput(f"{path.name} is not a file that torch.save wrote ({error}); copy it again") from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -105,11 +105,20 @@ def _same(flat: NDArray[np.float32]) -> tuple[NDArray[np.bool_], NDArray[np.bool
     return apart <= SAME * np.minimum(squares[:, None], squares[None, :]), apart == 0
 
 
+def _base(point: int) -> int | None:
+    """The character of which this one is a raised or lowered form. Not the ordinals ª and º, which have a stroke."""
+    tag, _, rest = unicodedata.decomposition(chr(point)).partition(" ")
+    if tag not in ("<super>", "<sub>") or " " in rest or unicodedata.category(chr(point)) == "Lo":
+        return None
+    return int(rest, 16)
+
+
 def shapes() -> list[list[int]]:
     """Characters sorted into shapes: lists of code points, each sorted, ordered by their first.
 
     Two characters are one shape if, scaled to one size, their ink is alike in at least half of the faces that have
-    both, or identical in any of them; and so on through chains. Characters without ink (spaces) are left out.
+    both, or identical in any of them, or if Unicode calls one the raised or lowered form of the other (x and
+    superscript x); and so on through chains. Characters without ink (spaces) are left out.
     """
     from scipy.sparse.csgraph import connected_components
 
@@ -127,8 +136,13 @@ def shapes() -> list[list[int]]:
         identical[square] |= equal
         common[square] += 1
     link = identical | ((2 * alike >= common) & (alike > 0))
+    row_of = {point: row for row, point in enumerate(points)}
+    for point, row in row_of.items():
+        base = _base(point)
+        if base in row_of:
+            link[row, row_of[base]] = True
     n, group_of = connected_components(link, directed=False)
     groups: list[list[int]] = [[] for _ in range(n)]
-    for row in np.flatnonzero(common.diagonal()):
+    for row in np.flatnonzero(common.diagonal()).tolist():
         groups[group_of[row]].append(points[row])
     return sorted(group for group in groups if group)

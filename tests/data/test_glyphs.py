@@ -29,7 +29,7 @@ def faces(items):
     return {(label, key.split("/")[1]) for label, key in zip(items.labels.tolist(), items.keys, strict=True)}
 
 
-@pytest.mark.parametrize("same", ["AΑА", "oοо", "-\u2010\u2011", "TΤТ", "sѕ"])
+@pytest.mark.parametrize("same", ["AΑА", "oοо", "-\u2010\u2011", "TΤТ", "sѕ", "xˣₓ", "8⁸₈"])
 def test_characters_with_one_outline_are_one_shape(shapes, same):
     (home,) = [shape for shape in shapes if ord(same[0]) in shape]
     assert {ord(c) for c in same} <= set(home)

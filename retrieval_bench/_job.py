@@ -207,7 +207,7 @@ class Job:
 
     def time_pass(self, point: Point, number: int) -> None:
         """Time the sample once, in an order that only the run's seed and the number of the pass decide."""
-        rows = np.random.default_rng([self._scene.seed, number]).permutation(self._samples[point])
+        rows = np.random.default_rng([self._scene.seed % 2**63, number]).permutation(self._samples[point])
         ns = self._ask(TimePass(rows, point.k + self._scene.extra, point.effort, float("inf")))
         self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
 

@@ -85,6 +85,11 @@ class Scene:
         width = vectors.shape[1] * vectors.dtype.itemsize
         return ArrayFile(str(path), vectors.dtype.str, vectors.shape, (width, vectors.dtype.itemsize), 0)
 
+    def remove_written(self) -> None:
+        """Delete the files of vectors that lay in memory; they are written again when another worker needs them."""
+        for file in self.folder.glob("vectors-*.raw"):
+            file.unlink()
+
     def result(
         self, rows: NDArray[np.int64], scores: NDArray[np.float32], candidates: NDArray[np.int64] | None
     ) -> SearchResult:

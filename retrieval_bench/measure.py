@@ -166,7 +166,7 @@ class _Measurement:
     """One call of `measure`: the jobs, and how far they are."""
 
     def __init__(self, candidates: Sequence[Candidate], scene: Scene, plan: Plan, progress: Progress) -> None:
-        self.settings, self._progress = plan.settings, progress
+        self.settings, self._scene, self._progress = plan.settings, scene, progress
         self.jobs: list[Job] = []
         floor = Candidate(FLOOR, partial(pkgutil.resolve_name(FLOOR_TARGET)))
         for candidate in (floor, *(c for c in candidates if c.name != FLOOR)):
@@ -209,6 +209,9 @@ class _Measurement:
         finally:
             for job in todo:
                 job.end()
+            self._scene.remove_written()
+        if todo:
+            self._progress("measured", self._total, self._total)
 
     def _try(self, job: Job, action: Callable[[Job], None]) -> None:
         """Do something with one index; if that fails, the index has failed and the others go on."""

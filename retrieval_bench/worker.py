@@ -5,6 +5,7 @@ It imports numpy and the backend's own library and nothing heavier, so that memo
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import faulthandler
@@ -63,6 +64,12 @@ def resident_bytes(peak: bool) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def _forget_peak() -> None:
+    """Start the peak anew. Where the kernel does not offer it, the peak stays a little too high."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
 def folder_bytes(folder: Path) -> int:
     """Bytes of all files in a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -72,7 +79,8 @@ def _pin(cores: list[int]) -> None:
     """Let every thread run on these cores only (threads of a pool keep the mask that they were born with)."""
     if LINUX:
         for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
+            with contextlib.suppress(ProcessLookupError):  # a thread that has just ended
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def _die_with_parent(parent: int) -> None:
@@ -121,9 +129,7 @@ class Worker:
     def _build(self, request: Build) -> Built:
         self._use(request.threads)
         vectors = gathered(request.gallery.open(), request.order, self._similarity)
-        if LINUX and os.access("/proc/self/clear_refs", os.W_OK):
-            # Forget the peak of gathering: the mapped source is not the index's doing.
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        _forget_peak()  # of gathering: the mapped source is not the index's doing
         begin = time.perf_counter()
         self._index.build(vectors, self._similarity, request.seed)
         seconds = time.perf_counter() - begin

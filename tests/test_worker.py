@@ -119,8 +119,8 @@ def test_build_search_time_save_load(tmp_path: Path, begin: Begin, build: Build)
 def test_a_slow_index_stops_when_the_time_is_spent_but_not_before_twenty(begin: Begin, build: Build) -> None:
     worker = begin("Snail")
     worker.ask(build)
-    assert len(worker.ask(TimePass(np.arange(30), 5, 1, 0.01))) == 20
-    assert len(worker.ask(TimePass(np.arange(10), 5, 1, 0.01))) == 10
+    assert len(worker.ask(TimePass(np.arange(30), 5, 1, 0.001))) == 20
+    assert len(worker.ask(TimePass(np.arange(10), 5, 1, 0.001))) == 10
 
 
 def test_peak_memory_is_that_of_the_build(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ class Null(Index):
     approximate_scores = True  # its scores mean nothing
     floor = True
 
-    def __init__(self) -> None:
-        self.efforts = ()
+    def __init__(self, efforts: Sequence[int] = ()) -> None:
+        self.efforts = tuple(efforts)
         self._n = 0
         self._answers: dict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
 

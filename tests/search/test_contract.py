@@ -15,7 +15,7 @@ from retrieval_bench.types import SearchResult, Similarity
 
 CONF = Path(__file__).parents[2] / "conf" / "search"
 NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
-N, DIM, QUERIES = 3000, 32, 50
+N, DIM, QUERIES = 1500, 32, 50
 
 
 def factory(name: str) -> functools.partial:
@@ -48,8 +48,10 @@ def generated(kind: str) -> tuple[np.ndarray, np.ndarray]:
     return x[:N], x[N:]
 
 
-def brute(queries: np.ndarray, gallery: np.ndarray, similarity: Similarity) -> np.ndarray:
+@functools.cache
+def brute(kind: str, similarity: Similarity) -> np.ndarray:
     """Float64 scores [q, n]."""
+    gallery, queries = generated(kind)
     q, g = queries.astype(np.float64), gallery.astype(np.float64)
     if similarity is Similarity.EUCLIDEAN:
         return -np.sqrt(((q[:, None] - g[None]) ** 2).sum(2))
@@ -115,8 +117,7 @@ def test_scores_are_the_similarity(name: str, similarity: Similarity) -> None:
     assert not index.approximate_scores or name not in {"exact", "ivf", "hnsw"}
     if index.approximate_scores:
         return
-    gallery, queries = generated("clustered")
-    truth = brute(queries, gallery, similarity)
+    queries, truth = generated("clustered")[1], brute("clustered", similarity)
     for effort in efforts(index):
         rows, scores = index.search(queries, 10, effort)
         found = rows >= 0
@@ -127,8 +128,7 @@ def test_scores_are_the_similarity(name: str, similarity: Similarity) -> None:
 @pytest.mark.parametrize(("name", "similarity"), ANSWERING)
 def test_finds_the_neighbours(name: str, similarity: Similarity) -> None:
     index = built(name, "clustered", similarity)
-    gallery, queries = generated("clustered")
-    truth = brute(queries, gallery, similarity)
+    queries, truth = generated("clustered")[1], brute("clustered", similarity)
     recalls = [recall(index.search(queries, 10, effort)[0], truth, 10) for effort in efforts(index)]
     assert recalls[-1] >= (1.0 if index.exact else 0.9)
     assert (np.diff(recalls) >= -0.02).all(), "more effort must not find less"
@@ -137,8 +137,7 @@ def test_finds_the_neighbours(name: str, similarity: Similarity) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "similarity"), [case for case in ANSWERING if factory(case[0]).func.exact])
 def test_exact_is_exact(name: str, similarity: Similarity, kind: str) -> None:
-    gallery, queries = generated(kind)
-    truth = brute(queries, gallery, similarity)
+    queries, truth = generated(kind)[1], brute(kind, similarity)
     rows, _ = built(name, kind, similarity).search(queries, 10, None)
     assert recall(rows, truth, 10) == 1.0
     if kind in {"uniform", "clustered"}:  # no ties there

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "run": "cli",
     "load_runs": "record",
-    "compare": "compare",
+    "compare": "comparison",
     "RunRecord": "record",
     "Similarity": "types",
     "Embeddings": "types",

@@ -48,15 +48,19 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
     OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
     if config_dir is not None and not config_dir.is_dir():
         raise BadConfig(f"--config-dir {config_dir} is not a folder")
-    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
+    extra = _searchpath(config_dir)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             config = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
             typed = [o for o in overrides if not o.lstrip("+~").startswith("hydra.")]
             _guard(hydra_compose("config", overrides=[*typed, *extra], return_hydra_config=True), extra)
         except (HydraException, OmegaConfBaseException) as error:
-            raise _diagnose(overrides, extra, error) from error
+            raise _diagnose(overrides, config_dir, error) from error
     return config
+
+
+def _searchpath(config_dir: Path | None) -> list[str]:
+    return [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
 
 
 def _guard(config: DictConfig, extra: Sequence[str]) -> None:
@@ -78,7 +82,15 @@ def _guard(config: DictConfig, extra: Sequence[str]) -> None:
             )
 
 
-def _diagnose(overrides: Sequence[str], extra: Sequence[str], error: Exception) -> BadConfig:
+def _options(group: str, config_dir: Path | None) -> list[str]:
+    """Names that a group offers, the user's own folder included."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    own = [] if config_dir is None else [file.stem for file in (config_dir / group).glob("*.yaml")]
+    return sorted({*GlobalHydra.instance().config_loader().get_group_options(group), *own})
+
+
+def _diagnose(overrides: Sequence[str], config_dir: Path | None, error: Exception) -> BadConfig:
     """Turn Hydra's refusal into one message that names the nearest valid groups, options or keys."""
     from hydra import compose as hydra_compose
     from hydra.core.global_hydra import GlobalHydra
@@ -92,7 +104,7 @@ def _diagnose(overrides: Sequence[str], extra: Sequence[str], error: Exception) 
         return BadConfig(f"{syntax}\nAn override is key=value; quote lists for the shell: 'search=[exact,hnsw]'")
     groups = []
     for override in parsed:
-        options = loader.get_group_options(override.key_or_group)
+        options = _options(override.key_or_group, config_dir)
         if not options:
             continue
         groups.append(str(override.input_line))
@@ -101,7 +113,7 @@ def _diagnose(overrides: Sequence[str], extra: Sequence[str], error: Exception) 
             if value is not None and str(value) not in options:
                 return BadConfig(f"there is no {override.key_or_group}={value}; {nearest(str(value), options)}")
     try:
-        known = hydra_compose("config", overrides=[*groups, *extra])
+        known = hydra_compose("config", overrides=[*groups, *_searchpath(config_dir)])
     except HydraException:
         return BadConfig(str(error))
     top = sorted({*map(str, known), *loader.list_groups("")} - {"hydra"})
@@ -135,8 +147,8 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    own = OmegaConf.masked_copy(config, [k for k in config if k != "hydra"])
-    missing = sorted(OmegaConf.missing_keys(own))
+    own = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    missing = sorted(map(str, OmegaConf.missing_keys(own)))
     if missing:
         raise BadConfig(f"missing values: type {' '.join(f'{key}=…' for key in missing)}")
     try:
@@ -264,7 +276,7 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
     """The composed configuration as yaml."""
     import yaml
 
-    return yaml.safe_dump(_plain(compose(overrides, config_dir)), sort_keys=False)
+    return str(yaml.safe_dump(_plain(compose(overrides, config_dir)), sort_keys=False))
 
 
 def reopen(config: Mapping[str, Any]) -> Experiment:

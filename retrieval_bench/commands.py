@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from retrieval_bench.record import RunRecord
 
 WIDTH = 100
-FILES = ("record.json", "config.yaml", "points.parquet", "queries.parquet", "neighbours.parquet", "pareto.png", "unreadable.csv")
+FILES = (
+    "record.json",
+    "config.yaml",
+    "points.parquet",
+    "queries.parquet",
+    "neighbours.parquet",
+    "pareto.png",
+    "unreadable.csv",
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,9 +61,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; overrides may stand before and after options."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if any(word.startswith("-") for word in rest) or (rest and "overrides" not in args):
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    if rest:
+        args.overrides += rest
+    return args
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. A user's mistake is one message and exit code 2; a failed index under strict=true is 1."""
-    args = _parser().parse_args(argv)
+    args = _parsed(argv)
     command = {"run": _run, "query": _query, "compare": _compare, "data": _data, "doctor": _doctor}[args.command]
     try:
         return command(args)
@@ -118,7 +137,9 @@ def _show(record: RunRecord, indexes: Sequence[str]) -> None:
     shown = points[points["index"].isin([*indexes, "null"])]
     facts = RunFacts(
         protocol=record.protocol,
-        nothing_relevant=max((s.get("nothing_relevant", {}).get("count", 0) for s in record.stages.values()), default=0),
+        nothing_relevant=max(
+            (s.get("nothing_relevant", {}).get("count", 0) for s in record.stages.values()), default=0
+        ),
         unreadable=max((s.get("unreadable", 0) for s in record.stages.values()), default=0),
         files=[str(record.folder / name) for name in FILES if (record.folder / name).exists()],
     )
@@ -140,7 +161,7 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from retrieval_bench.compare import compare
+    from retrieval_bench.comparison import compare
     from retrieval_bench.report.comparison import render_comparison
 
     _console().print(render_comparison(compare(args.a, args.b, args.stage_a, args.stage_b)))

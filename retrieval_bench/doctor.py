@@ -70,7 +70,12 @@ def check_data(data: Dataset | VectorDataset, progress: Progress) -> RenderableT
         for part, vectors in (("queries", data.queries()), ("gallery", data.gallery())):
             lines.append(Text(f"{part}: {len(vectors)} × {vectors.dim} {vectors.vectors.dtype}"))
         return Group(*lines)
-    parts = {"train": data.train(), "validation": data.validation(), "queries": data.queries(), "gallery": data.gallery()}
+    parts = {
+        "train": data.train(),
+        "validation": data.validation(),
+        "queries": data.queries(),
+        "gallery": data.gallery(),
+    }
     bad: list[tuple[str, str]] = []
     for part, items in parts.items():
         if part == "gallery" and items is parts["queries"]:

@@ -27,7 +27,8 @@ class Experiment:
     Attributes:
         config: plain and resolved, for the record.
         encoders: stage (random, pretrained) → constructor of its encoder; empty where the data brings vectors.
-        search: name → partial of an `Index` class, constructed only inside a worker. metrics: name → partial of a metric.
+        search: name → partial of an `Index` class, constructed only inside a worker.
+        metrics: name → partial of a metric.
         loggers: name → constructor of a Lightning logger.
         k: search depths. cuts: cut-offs of the label metrics.
     """

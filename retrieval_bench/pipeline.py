@@ -17,7 +17,7 @@ import yaml
 from retrieval_bench.data.base import VectorDataset
 from retrieval_bench.errors import TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
-from retrieval_bench.measure import Candidate, Plan, measure, result_folder
+from retrieval_bench.measure import Candidate, Plan, measure
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.nearest import rescore
 from retrieval_bench.points import Exact, Stage, exact_search, gallery_rows, label_values, most_ignored, stage_rows
@@ -117,7 +117,8 @@ def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord)
         for effort in experiment.efforts(name)
         for seed in experiment.measure.build_seeds
         for k in experiment.k
-        if (point := (stage.stage.name, name, json.dumps(_params(factory), sort_keys=True), effort, seed, k)) not in have
+        if (point := (stage.stage.name, name, json.dumps(_params(factory), sort_keys=True), effort, seed, k))
+        not in have
     ]
 
 
@@ -154,7 +155,8 @@ def _stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int)
         lost = stage.queries.ids[exact.relevant == 0]
         facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist()}
         facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
-    if isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
+    like = protocol(experiment).get("stored_similarity") in (None, str(stage.similarity))
+    if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
         facts["stored_neighbours"] = _agreement(stage, exact, stored)
     return facts
 
@@ -185,7 +187,7 @@ def _written(
     old: RunRecord | None,
     found: tuple[list[dict[str, Any]], dict[str, list[pd.DataFrame]], dict[str, Any]],
 ) -> RunRecord:
-    """Write every file of the run. Indexes that an earlier command measured here, and this one did not, keep their rows."""
+    """Write every file of the run. What an earlier command measured here, and this one did not, keeps its rows."""
     rows, tables, facts = found
     common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
     rows = [common | row for row in rows]
@@ -198,7 +200,9 @@ def _written(
         table = pd.concat(parts, ignore_index=True)
         if old is not None and (folder / f"{name}.parquet").exists():
             before = pd.read_parquet(folder / f"{name}.parquet")
-            kept = [key not in mine for key in zip(before["stage"], before["index"], before["index_params"], strict=True)]
+            kept = [
+                key not in mine for key in zip(before["stage"], before["index"], before["index_params"], strict=True)
+            ]
             table = pd.concat([before[kept], table], ignore_index=True)
         write_parquet(folder / f"{name}.parquet", table)
     record = RunRecord(

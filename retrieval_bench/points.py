@@ -114,7 +114,9 @@ def _queries_of(truth: GroundTruth, start: int, stop: int) -> GroundTruth:
     return restrict(truth, truth.query_ids[start:stop], truth.gallery_ids)
 
 
-def stage_rows(stage: Stage, exact: Exact, results: Sequence[IndexResult]) -> tuple[list[dict[str, Any]], pd.DataFrame, pd.DataFrame]:
+def stage_rows(
+    stage: Stage, exact: Exact, results: Sequence[IndexResult]
+) -> tuple[list[dict[str, Any]], pd.DataFrame, pd.DataFrame]:
     """Rows of `points`, and the tables `queries` and `neighbours`, of every measured point of a stage."""
     floor = {p.k: _latency(p, slice(None), stage.seed) for r in results if r.build["index"] == "null" for p in r.points}
     floors = {k: found["latency_p50_ms"].value for k, found in floor.items() if found}
@@ -123,7 +125,9 @@ def stage_rows(stage: Stage, exact: Exact, results: Sequence[IndexResult]) -> tu
     neighbours: list[pd.DataFrame] = []
     for result in results:
         if result.build["status"] != "ok":
-            points.append(_identity(stage, result) | {"half": "all", "status": "failed", "error": result.build["error"]})
+            points.append(
+                _identity(stage, result) | {"half": "all", "status": "failed", "error": result.build["error"]}
+            )
         for point in result.points:
             values, found = _judged(stage, exact, point, result.build["index"] == "null")
             key = _identity(stage, result) | {"effort": point.effort, "k": point.k}

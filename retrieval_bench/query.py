@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,9 @@ def answer(record: RunRecord, experiment: Experiment, question: Question) -> Ite
         BadConfig: the run has no such stage or index, or was made of vectors. CorruptInput: a file cannot be read.
     """
     if not isinstance(experiment.data, Dataset):
-        raise BadConfig(f"this run searched given vectors (data={experiment.data.name}): there is no encoder for a picture")
+        raise BadConfig(
+            f"this run searched given vectors (data={experiment.data.name}): there is no encoder for a picture"
+        )
     stage = question.stage or list(record.stages)[-1]
     if stage not in record.stages:
         raise BadConfig(f"the run has no stage {stage!r}; {nearest(stage, record.stages)}")
@@ -58,7 +61,7 @@ def answer(record: RunRecord, experiment: Experiment, question: Question) -> Ite
         vector = searcher.encode(image)
         lists = searcher.index.search(vector, min(question.k, len(searcher.items)), effort)
         found = searcher.neighbours(lists.ids[0], lists.scores[0])
-        at = f", {candidate.factory.func.knob} {effort}" if effort is not None else ""
+        at = f", {_knob(candidate)} {effort}" if effort is not None else ""
         title = f"{file.name}: nearest of {len(searcher.items)} through {candidate.name}{at} ({stage} weights)"
         yield render_neighbours(title, found)
         sheet = question.sheet / f"{file.stem}_neighbours.png"
@@ -77,12 +80,17 @@ def _chosen(record: RunRecord, experiment: Experiment, question: Question) -> tu
     name = question.index or ("exact" if "exact" in names else names[0])
     if name not in names:
         raise BadConfig(f"the run has no index {name!r}; {nearest(name, names)}")
-    knob = experiment.search[name].func.knob
-    if question.effort is not None and knob is None:
+    if question.effort is not None and _knob(Candidate(name, experiment.search[name])) is None:
         raise BadConfig(f"{name} has no knob, so no --effort; leave it out")
     measured = worked[worked["index"] == name]["effort"].dropna()
     effort = question.effort if question.effort is not None else int(measured.max()) if len(measured) else None
     return effort, Candidate(name, experiment.search[name])
+
+
+def _knob(candidate: Candidate) -> str | None:
+    """Name of the index's effort."""
+    target: Any = candidate.factory.func
+    return None if target.knob is None else str(target.knob)
 
 
 class _Searcher:
@@ -104,7 +112,9 @@ class _Searcher:
 
     def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:
         """Fit the transforms as the run did; the training embeddings come from its cache."""
-        train = embed(data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None)
+        train = embed(
+            data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None
+        )
         vectors = np.asarray(train.embeddings.vectors)
         for transform in self.transforms:
             transform.fit(vectors, experiment.seed)

@@ -116,7 +116,6 @@ def digest(*values: Any) -> str:
 
 def environment() -> dict[str, Any]:
     """What the numbers were measured with and on."""
-
     from joblib import cpu_count
 
     def version(library: str) -> str | None:
@@ -210,7 +209,7 @@ class RunRecord:
             value = json.loads(file.read_text(encoding="utf-8"))
             if value.get("schema") != SCHEMA:
                 raise CorruptInput(
-                    f"{file} has schema {value.get('schema')}, this version reads {SCHEMA}; run it again with force=true"
+                    f"{file} has schema {value.get('schema')}, this version {SCHEMA}; run it again with force=true"
                 )
             return cls.from_json(value, folder)
         except (ValueError, TypeError) as error:

@@ -11,10 +11,10 @@ import numpy as np
 from retrieval_bench.data.base import Dataset, Items, VectorDataset
 from retrieval_bench.embed import Embedded, embed, transformed
 from retrieval_bench.encoder.base import Encoder
-from retrieval_bench.errors import BadConfig, TooManyUnreadable
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.points import Stage
-from retrieval_bench.record import Progress, write_parquet
+from retrieval_bench.record import Progress
 from retrieval_bench.truth import restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged
 
@@ -62,16 +62,27 @@ def _given(experiment: Experiment, data: VectorDataset) -> Prepared:
     queries, gallery = data.queries(), data.gallery()
     queries, gallery, facts = _transformed(experiment, queries, gallery, data.train)
     truth = data.truth() or _self_only(queries, gallery)
-    return Prepared(_stage(experiment, "given", (queries, gallery), (truth, data.truth() is not None), float("nan")), facts)
+    return Prepared(
+        _stage(experiment, "given", (queries, gallery), (truth, data.truth() is not None), float("nan")), facts
+    )
 
 
 def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder, progress: Progress) -> Prepared:
     missing = [i for i in encoder.inputs if i not in data.inputs]
     if missing:
-        raise BadConfig(f"the encoder takes {', '.join(encoder.inputs)}, but data={data.name} yields only {', '.join(data.inputs)}")
+        raise BadConfig(
+            f"the encoder takes {', '.join(encoder.inputs)}, but data={data.name} yields only {', '.join(data.inputs)}"
+        )
 
     def encode(part: str, items: Items) -> Embedded:
-        return embed(items, encoder, data.image_size, experiment.embed, experiment.cache, _named(progress, f"{name}: encode {part}"))
+        return embed(
+            items,
+            encoder,
+            data.image_size,
+            experiment.embed,
+            experiment.cache,
+            _named(progress, f"{name}: encode {part}"),
+        )
 
     gallery_items, query_items = data.gallery(), data.queries()
     one = gallery_items is query_items
@@ -114,7 +125,11 @@ def _transformed(
     train = training()
     transforms = list(experiment.transforms.values())
     new_gallery = transformed(gallery, transforms, train, experiment.cache, experiment.seed)
-    new_queries = new_gallery if queries is gallery else transformed(queries, transforms, train, experiment.cache, experiment.seed)
+    new_queries = (
+        new_gallery
+        if queries is gallery
+        else transformed(queries, transforms, train, experiment.cache, experiment.seed)
+    )
     return new_queries, new_gallery, {"transform": [t.describe() for t in transforms]}
 
 
@@ -150,4 +165,6 @@ def _check(experiment: Experiment, stage: Stage) -> None:
     if left < 1:
         raise BadConfig("the gallery has one item, the query itself: nothing is left to find; add items to the gallery")
     if deepest > left:
-        raise BadConfig(f"k={deepest} is larger than the gallery ({left} items to find); type k=[{min(10, left)}], for instance")
+        raise BadConfig(
+            f"k={deepest} is larger than the gallery ({left} items to find); type k=[{min(10, left)}], for instance"
+        )

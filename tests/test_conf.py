@@ -35,10 +35,12 @@ def test_yaml_equals_signature(file: Path) -> None:
         assert node["_target_"].split(".")[:3] == ["retrieval_bench", file.parent.name, file.stem]
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name not in OWN], ids=lambda f: f"{f.parent.name}/{f.stem}")
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if f.parent.name not in OWN], ids=lambda f: f"{f.parent.name}/{f.stem}"
+)
 def test_shared_targets_know_every_parameter(file: Path) -> None:
     node = load(file)
-    if "_target_" in node:
+    if "_target_" in node and file.stem != "wandb":  # WandbLogger hands the rest to wandb.init; test_track.py runs it
         assert set(node) - RESERVED <= set(inspect.signature(target(node["_target_"])).parameters)
 
 
@@ -51,8 +53,11 @@ def test_choose_many_names_its_package(file: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(f.stem for f in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_binds(name: str) -> None:
-    overrides = [line.split(":", 1)[1].strip() for line in (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
-                 if line.startswith("# Needs:")]
+    overrides = [
+        line.split(":", 1)[1].strip()
+        for line in (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
+        if line.startswith("# Needs:")
+    ]
     config = yaml.safe_load(shown([f"experiment={name}", *[o for line in overrides for o in line.split()]]))
     Binder(CONF).check(config)
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
@@ -80,14 +85,17 @@ def test_the_data_set_that_brings_vectors_switches_the_encoder_off() -> None:
 def test_a_hidden_target_is_refused() -> None:
     with pytest.raises(BadConfig, match=r"not one of retrieval_bench's.*allow=\[os.system\]"):
         Binder(CONF).check({"search": {"x": {"_target_": "os.system", "command": "true"}}})
-    with pytest.raises(BadConfig, match="torch.hub.load"):
+    with pytest.raises(BadConfig, match=r"torch\.hub\.load"):
         Binder(CONF).check({"data": {"deep": [{"_target_": "torch.hub.load"}]}})
 
 
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "emm": 3}, "search.hnsw has no parameter 'emm'; did you mean m"),
+        (
+            {"_target_": "retrieval_bench.search.hnsw.HNSW", "emm": 3},
+            "search.hnsw has no parameter 'emm'; did you mean m",
+        ),
         ({"_target_": "retrieval_bench.search.hnsw.HNSW", "m": "many"}, "a whole number is needed"),
         ({"_target_": "retrieval_bench.search.hnsw.HNSW", "m": True}, "a whole number is needed"),
         ({"_target_": "retrieval_bench.search.hnsw.HNSW", "_args_": [3]}, "no parameter '_args_'"),

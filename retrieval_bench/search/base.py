@@ -19,7 +19,7 @@ class Index(ABC):
     Class facts are readable without constructing. The constructor takes the build parameters, then `efforts`, and
     imports the backend's library (`MissingExtra` if it is absent).
 
-    Under cosine the harness hands over unit vectors, in the gallery and in the queries, so that cosine is the dot product.
+    Under cosine the harness hands over unit vectors, gallery and queries, so that cosine is the dot product.
     `build` and `search` never write into their inputs.
     """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrieval_bench.compare import COLUMNS, ENCODER, compare
+from retrieval_bench.comparison import COLUMNS, ENCODER, compare
 from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
 from retrieval_bench.record import RunRecord, write_json, write_parquet
 from retrieval_bench.stats import holm, paired

@@ -71,8 +71,11 @@ def _cut(values, rows, size, keep):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _offer(best, search, value, row):  # type: ignore[no-untyped-def]
-    """Take a candidate that is better than the limit."""
+def _consider(best, search, value, row):  # type: ignore[no-untyped-def]
+    """Take a candidate if it is better than the limit."""
+    limit = best.limits[search]
+    if value < limit or (value == limit and row >= best.limit_rows[search]):
+        return
     count, keep = best.counts[search], best.keep
     best.values[search, count] = value
     best.rows[search, count] = row
@@ -90,22 +93,23 @@ def scan_rows(tile, half, first, best, start):  # type: ignore[no-untyped-def]
     """Offer tile[i, j] - half[j], whose gallery row is first + j, to search start + i."""
     m, c = tile.shape
     flat = tile.reshape(m * c)
+    columns = np.empty(SPAN, np.int32)
     for i in range(m):
         search = start + i
         for b in range(0, c, SPAN):
             limit = best.limits[search]
-            width = min(SPAN, c - b)
+            width = uintp(min(SPAN, c - b))
             cell, column = uintp(i * c + b), uintp(b)
             some = False
-            for j in range(uintp(width)):
+            for j in range(width):
                 some |= flat[cell + j] - half[column + j] >= limit
             if some:
-                for j in range(b, b + width):
-                    value = tile[i, j] - half[j]
-                    if value >= best.limits[search] and (
-                        value > best.limits[search] or first + j < best.limit_rows[search]
-                    ):
-                        _offer(best, search, value, first + j)
+                found = uintp(0)
+                for j in range(width):  # no branch to mispredict
+                    columns[found] = b + j
+                    found += uintp(flat[cell + j] - half[column + j] >= limit)
+                for j in columns[:found]:
+                    _consider(best, search, tile[i, j] - half[j], first + j)
 
 
 @njit(nogil=True, cache=True)
@@ -113,19 +117,22 @@ def scan_columns(tile, half, first, best, start):  # type: ignore[no-untyped-def
     """Offer tile[i, j] - half[i], whose gallery row is first + i, to search start + j."""
     m, c = tile.shape
     flat = tile.reshape(m * c)
+    columns = np.empty(SPAN, np.int32)
     for i in range(m):
-        shift, row = half[i], first + i
+        shift = half[i]
         for b in range(0, c, SPAN):
-            width = min(SPAN, c - b)
+            width = uintp(min(SPAN, c - b))
             cell, column = uintp(i * c + b), uintp(start + b)
             some = False
-            for j in range(uintp(width)):
+            for j in range(width):
                 some |= flat[cell + j] - shift >= best.limits[column + j]
             if some:
-                for j in range(b, b + width):
-                    value, search = tile[i, j] - shift, start + j
-                    if value >= best.limits[search] and (value > best.limits[search] or row < best.limit_rows[search]):
-                        _offer(best, search, value, row)
+                found = uintp(0)
+                for j in range(width):
+                    columns[found] = b + j
+                    found += uintp(flat[cell + j] - shift >= best.limits[column + j])
+                for j in columns[:found]:
+                    _consider(best, start + j, tile[i, j] - shift, first + i)
 
 
 @njit(nogil=True, cache=True)

@@ -191,16 +191,33 @@ def test_threads_are_pinned_and_nothing_heavy_is_imported() -> None:
     assert environment["VECLIB_MAXIMUM_THREADS"] == "1" and environment["NUMBA_NUM_THREADS"] == "2"
 
 
-def test_a_worker_dies_with_the_harness(tmp_path: Path) -> None:
-    code = (
-        "import os, sys, time; from retrieval_bench._workers import *;"
-        "w = WorkerProcess('orphan', Limits(60, None, 1)); time.sleep(float(sys.argv[1]));"
-        "print(w._process.pid, flush=True); os.kill(os.getpid(), 9)"
-    )
-    for wait in ("0", "1"):  # before the worker has begun, and while it waits
-        done = subprocess.run([sys.executable, "-c", code, wait], capture_output=True, text=True, check=False)
-        assert done.returncode == -9, done.stderr
-        assert gone(int(done.stdout), 10)
+ORPHAN = """
+import os, sys, time
+from functools import partial
+import numpy as np
+sys.path.append(sys.argv[2])
+import faulty
+from retrieval_bench._messages import ArrayFile, Build, Start
+from retrieval_bench._workers import Limits, WorkerProcess
+from retrieval_bench.types import Similarity
+worker = WorkerProcess("orphan", Limits(60, None, 1))
+if sys.argv[1] == "building":
+    file = ArrayFile.of(np.load(sys.argv[3], mmap_mode="r"))
+    worker.ask(Start(partial(faulty.Hanging), file, Similarity.DOT))
+    worker._connection.send(Build(file, np.arange(3), 0, 1, "nowhere"))
+    time.sleep(0.5)
+print(worker._process.pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize("moment", ["starting", "building"])
+def test_a_worker_dies_with_the_harness(tmp_path: Path, moment: str) -> None:
+    np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32))
+    command = [sys.executable, "-c", ORPHAN, moment, str(BACKENDS), str(tmp_path / "x.npy")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert gone(int(done.stdout), 10)
 
 
 def gone(pid: int, seconds: float) -> bool:

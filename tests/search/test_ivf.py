@@ -47,9 +47,10 @@ def test_a_list_shorter_than_k_ends_in_minus_one() -> None:
         assert (score[one < 0] == -np.inf).all()
 
 
-def test_the_seed_decides_the_centroids() -> None:
+@pytest.mark.parametrize("n", [3000, 300])  # with and without a sample of the training vectors
+def test_the_seed_decides_the_centroids(n: int) -> None:
     def centroids(seed: int) -> np.ndarray:
-        index = built(3000, nlist=10, seed=seed)
+        index = built(n, nlist=10, seed=seed)
         return index._index.quantizer.reconstruct_n(0, 10)
 
     np.testing.assert_array_equal(centroids(1), centroids(1))

@@ -26,7 +26,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._blocks import Arithmetic, Frame, Side, Vectors, exact_scores, norms, rows_per_block, survey
+from retrieval_bench._blocks import (
+    KIND,
+    Arithmetic,
+    Frame,
+    Side,
+    Vectors,
+    exact_scores,
+    norms,
+    read_only,
+    rows_per_block,
+    survey,
+)
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -37,6 +48,7 @@ __all__ = ["nearest", "nearest_of_one", "rescore", "tie_tolerance"]
 
 SLAB_BYTES = 64 << 20  # converted gallery vectors held at once
 STATE_BYTES = 64 << 20  # candidates held at once
+SHORT = (np.dtype(np.float32), np.dtype(np.uint8))  # galleries that a single query is compared with as they are
 
 
 def nearest(
@@ -88,7 +100,16 @@ def nearest(
 def nearest_of_one(
     query: Vectors, gallery: Vectors, k: int, similarity: Similarity
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """`nearest` for one query [1, dim]: rows [1, k], scores [1, k]; no tiles, threads or frame around the product."""
+    """`nearest` for one float32 query [1, dim]: rows [1, k], scores [1, k], compiled as a whole.
+
+    Falls back to `nearest` for depths and dtypes that the short way does not serve, and where the answer is not proven.
+    """
+    from retrieval_bench._single import DEEPEST, search_one
+
+    if 0 < k <= min(DEEPEST, len(gallery)) and gallery.dtype in SHORT and query.dtype == np.float32:
+        rows, scores = np.empty((1, k), np.int64), np.empty((1, k), np.float32)
+        if search_one(read_only(query[0]), read_only(gallery), KIND[similarity], rows[0], scores[0]):
+            return rows, scores
     return nearest(query, gallery, k, similarity, 1)
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 
 from retrieval_bench.data import _fonts
 
-RECIPE = 1  # raised whenever an edit changes, so that old caches are not taken
+RECIPE = 2  # raised whenever an edit changes, so that old caches are not taken
 WORDS = ("SALE", "breaking", "@someone", "2 for 1", "copy", "WOW!", "live", "part 2", "share", "lol")
 
 
@@ -32,14 +32,14 @@ class Limits:
     mirror: float  # probability
     blur: tuple[float, float]  # pixels at 112
     colour: float  # brightness, contrast and saturation change by up to this share
-    texts: int
+    text: float  # probability of a word written over it
     quality: tuple[int, int]  # JPEG
 
 
 LIMITS = {
-    Strength.MILD: Limits((0.85, 1.0), 4, 0.0, (0.0, 0.6), 0.15, 0, (50, 80)),
-    Strength.MEDIUM: Limits((0.65, 0.85), 12, 0.3, (0.4, 1.2), 0.35, 1, (25, 50)),
-    Strength.STRONG: Limits((0.45, 0.65), 25, 0.5, (0.8, 1.8), 0.5, 2, (8, 25)),
+    Strength.MILD: Limits((0.85, 1.0), 4, 0.0, (0.0, 0.6), 0.15, 0.0, (50, 80)),
+    Strength.MEDIUM: Limits((0.75, 0.9), 6, 0.2, (0.2, 0.8), 0.25, 0.4, (35, 60)),
+    Strength.STRONG: Limits((0.6, 0.8), 15, 0.5, (0.5, 1.5), 0.4, 1.0, (15, 35)),
 }
 
 
@@ -50,7 +50,7 @@ def edit(tile: Image.Image, strength: Strength, size: int, rng: np.random.Genera
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhance(picture).enhance(1 + limits.colour * rng.uniform(-1, 1))
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*limits.blur) * size / 112))
-    for _ in range(limits.texts):
+    if rng.random() < limits.text:
         _write(picture, rng)
     file = BytesIO()
     picture.save(file, "JPEG", quality=int(rng.integers(*limits.quality, endpoint=True)))
@@ -76,7 +76,7 @@ def _window(tile: Image.Image, limits: Limits, size: int, rng: np.random.Generat
 def _write(picture: Image.Image, rng: np.random.Generator) -> None:
     """A word somewhere, in any colour, with an outline so that it can be read."""
     word = WORDS[int(rng.integers(len(WORDS)))]
-    font = _fonts.font("DejaVuSans-Bold", max(10, round(picture.width * rng.uniform(0.12, 0.2))))
+    font = _fonts.font("DejaVuSans-Bold", max(10, round(picture.width * rng.uniform(0.09, 0.15))))
     width = font.getlength(word)
     place = (rng.uniform(0, max(1.0, picture.width - width)), rng.uniform(0, 0.8 * picture.height))
     red, green, blue = (int(v) for v in rng.integers(0, 256, 3))

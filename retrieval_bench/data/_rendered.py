@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def rendered(cache: str | Path, recipe: Recipe, threads: int | None = None) -> R
     return _once(
         place,
         lambda: _open(place, recipe),
-        lambda part: _draw(part, recipe, threads or len(os.sched_getaffinity(0))),
+        lambda part: _draw(part, recipe, threads or _cores()),
     )
 
 
@@ -137,6 +138,11 @@ def _once(place: Path, load: Callable[[], Value | None], make: Callable[[Path], 
     if found is None:
         raise BadConfig(f"what was written to {place} could not be read back; type paths.cache=FOLDER")
     return found
+
+
+def _cores() -> int:
+    """Cores that this process may use; all of them where the system does not say."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _open(place: Path, recipe: Recipe) -> Rendered | None:

@@ -226,7 +226,8 @@ class _Search:
         into = part.at(np.arange(chunk.start, chunk.stop))
         kept = np.take_along_axis(scores, ranks, 1)
         self.rows[into, : self.k] = np.take_along_axis(places, ranks, 1)
-        self.scores[into, : self.k] = kept
+        with np.errstate(over="ignore"):  # a product beyond float32 is infinite; its place in the order is right
+            self.scores[into, : self.k] = kept
         return kept[:, -1]
 
     def _proven(

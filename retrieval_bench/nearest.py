@@ -69,8 +69,7 @@ def nearest(
         k: depth; more than n pads with row -1, score -inf.
         similarity: how two vectors are compared.
         threads: by default all processors this process may use.
-        order: a permutation of the gallery rows: among equal scores the row that stands first in it comes first;
-            by default the smaller row.
+        order: a permutation of the gallery rows, whose order decides among equal scores; by default the smaller row.
 
     Returns:
         rows [q, k] and scores [q, k], best first; larger = closer, euclidean = negative distance. Equal means equal
@@ -79,10 +78,7 @@ def nearest(
     Raises:
         ValueError: k < 1, or shapes that do not fit.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, not {k}")
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"queries [q, dim] and gallery [n, dim] are needed, not {queries.shape} and {gallery.shape}")
+    _check(queries, gallery, k)
     similarity = Similarity(similarity)
     rows = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -97,6 +93,13 @@ def nearest(
     return rows, scores
 
 
+def _check(queries: Vectors, gallery: Vectors, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"queries [q, dim] and gallery [n, dim] are needed, not {queries.shape} and {gallery.shape}")
+
+
 def nearest_of_one(
     query: Vectors, gallery: Vectors, k: int, similarity: Similarity
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -104,7 +107,7 @@ def nearest_of_one(
 
     Falls back to `nearest` for depths and dtypes that the short way does not serve, and where the answer is not proven.
     """
-    from retrieval_bench._single import DEEPEST, search_one
+    from retrieval_bench._tiles import DEEPEST, search_one
 
     if 0 < k <= min(DEEPEST, len(gallery)) and gallery.dtype in SHORT and query.dtype == np.float32:
         rows, scores = np.empty((1, k), np.int64), np.empty((1, k), np.float32)

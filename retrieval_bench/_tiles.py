@@ -1,5 +1,4 @@
-"""Compiled inner loops of `nearest.py`: scan a tile of scores, keep the best per row; exact scores of pairs; and the
-whole search of a single query, without tiles, threads or arrays around it.
+"""Compiled inner loops of `nearest.py`: tiles of scores, exact scores of pairs, the whole search of one query.
 
 Compiled on first use (cached on disk), never at import. Indices are unsigned where a loop must become vector
 instructions: numba's wrap-around of negative indices keeps the compiler from doing so.

@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit, uintp
 from numpy.typing import NDArray
 
-SPAN = 128  # columns compared with the limit at once
+SPAN = 64  # columns compared with the limit at once
+SORTED = 64  # candidates are kept in order up to this number; more are cut now and then
 DEEPEST = 512  # of `search_one`, which sorts by insertion
 
 
@@ -34,7 +35,7 @@ class Best(NamedTuple):
 
 def empty_best(searches: int, keep: int, n: int, dtype: type[np.floating]) -> Best:
     """Nothing found yet: `keep` candidates for each of so many searches among n rows."""
-    capacity = n if keep >= n else 2 * keep
+    capacity = keep if keep <= SORTED or keep == n else 2 * keep
     return Best(
         np.empty((searches, capacity), dtype),
         np.empty((searches, capacity), np.int32),
@@ -77,15 +78,24 @@ def _consider(best, search, value, row):  # type: ignore[no-untyped-def]
     limit = best.limits[search]
     if value < limit or (value == limit and row >= best.limit_rows[search]):
         return
+    values, rows = best.values[search], best.rows[search]
     count, keep = best.counts[search], best.keep
-    best.values[search, count] = value
-    best.rows[search, count] = row
-    count += 1
-    if count == best.values.shape[1]:
-        _cut(best.values[search], best.rows[search], count, keep)
-        count = keep
-        best.limits[search] = best.values[search, keep - 1]
-        best.limit_rows[search] = best.rows[search, keep - 1]
+    if keep <= SORTED:
+        at = min(count, keep - 1)
+        while at > 0 and (values[at - 1] < value or (values[at - 1] == value and rows[at - 1] > row)):
+            values[at], rows[at] = values[at - 1], rows[at - 1]
+            at -= 1
+        values[at], rows[at] = value, row
+        count = min(count + 1, keep)
+        if count == keep:
+            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
+    else:
+        values[count], rows[count] = value, row
+        count += 1
+        if count == values.size:
+            _cut(values, rows, count, keep)
+            count = keep
+            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
     best.counts[search] = count
 
 
@@ -184,33 +194,31 @@ def pair_scores(queries, vectors, places, kind, out):  # type: ignore[no-untyped
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def _rough(query, vector, kind):  # type: ignore[no-untyped-def]
-    """Score in float32 (euclidean: negative squared distance; cosine: times the query's norm), and the squared norm."""
+    """Score in float32 (euclidean: negative squared distance; cosine: times the query's norm)."""
     total, square = np.float32(0), np.float32(0)
     if kind == 2:
         for d in range(uintp(query.size)):
             difference = query[d] - np.float32(vector[d])
             total += difference * difference
-        return -total, square
+        return -total
     for d in range(uintp(query.size)):
         x = np.float32(vector[d])
         total += query[d] * x
         square += x * x
     if kind == 0 and square > 0:
         total = total / np.sqrt(square)
-    return total, square
+    return total
 
 
 @njit(nogil=True, cache=True)
 def _offer_all(query, vectors, kind, best):  # type: ignore[no-untyped-def]
-    """Offer every row to search 0; the largest squared norm."""
+    """Offer every row to search 0."""
     n = vectors.shape[0]
     span = np.empty(SPAN, np.float32)
-    largest = np.float32(0)
     for b in range(0, n, SPAN):
         width = min(SPAN, n - b)
         for j in range(width):
-            span[j], square = _rough(query, vectors[b + j], kind)
-            largest = max(largest, square)
+            span[j] = _rough(query, vectors[b + j], kind)
         limit = best.limits[0]
         some = False
         for j in range(uintp(width)):
@@ -219,33 +227,17 @@ def _offer_all(query, vectors, kind, best):  # type: ignore[no-untyped-def]
             for j in range(width):
                 if span[j] >= best.limits[0]:
                     _consider(best, 0, span[j], b + j)
-    return largest
-
-
-@njit(nogil=True, cache=True)
-def _proven(query, kind, kth, limit, largest):  # type: ignore[no-untyped-def]
-    """Whether the k-th exact score is beyond whatever was turned away, by the rounding bound of `_rough`."""
-    unit = (query.size + 8) * 2.0**-23
-    if kind == 2:
-        return -limit > 1e-30 and kth * kth < -limit * (1 - unit)
-    norm = 0.0
-    for d in range(query.size):
-        norm += np.float64(query[d]) * np.float64(query[d])
-    norm = np.sqrt(norm)
-    if kind == 1:
-        return kth > limit + unit * norm * np.sqrt(largest) * (1 + unit) + 1e-30
-    return norm > 1e-12 and kth * norm > limit + 2 * unit * norm
 
 
 @njit(nogil=True, cache=True)
 def search_one(query, vectors, kind, rows, scores):  # type: ignore[no-untyped-def]
-    """Write the nearest rows [k] and scores [k] of one float32 query among vectors [n, dim]; whether they are proven.
+    """Write the nearest rows [k] and scores [k] of one float32 query among vectors [n, dim].
 
     kind: see `pair_scores`. Vectors of float32 or a small integer dtype, which float32 holds exactly; k ≤ n.
     """
     k, n = rows.size, vectors.shape[0]
     keep = min(n, k + max(8, k // 8))
-    capacity = n if keep == n else 2 * keep
+    capacity = keep if keep <= SORTED or keep == n else 2 * keep
     best = Best(
         np.empty((1, capacity), np.float32),
         np.empty((1, capacity), np.int32),
@@ -254,7 +246,7 @@ def search_one(query, vectors, kind, rows, scores):  # type: ignore[no-untyped-d
         np.full(1, np.iinfo(np.int32).max, np.int32),
         keep,
     )
-    largest = _offer_all(query, vectors, kind, best)
+    _offer_all(query, vectors, kind, best)
     close(best)
     count = best.counts[0]
     wide = query.astype(np.float64)
@@ -267,8 +259,5 @@ def search_one(query, vectors, kind, rows, scores):  # type: ignore[no-untyped-d
             values[at], places[at] = values[at - 1], places[at - 1]
             at -= 1
         values[at], places[at] = value, place
-    if count < k:
-        return False
     for j in range(k):
         rows[j], scores[j] = places[j], values[j]
-    return keep == n or _proven(query, kind, values[k - 1], np.float64(best.limits[0]), np.float64(largest))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,15 +136,27 @@ def _show(record: RunRecord, indexes: Sequence[str]) -> None:
     points = record.points
     shown = points[points["index"].isin([*indexes, "null"])]
     facts = RunFacts(
-        protocol=record.protocol,
+        protocol={key: value for key, value in record.protocol.items() if not isinstance(value, dict | None)},
         nothing_relevant=max(
             (s.get("nothing_relevant", {}).get("count", 0) for s in record.stages.values()), default=0
         ),
         unreadable=max((s.get("unreadable", 0) for s in record.stages.values()), default=0),
+        remarks=list(_remarks(record)),
         files=[str(record.folder / name) for name in FILES if (record.folder / name).exists()],
     )
     console = _console()
     console.print(render_table(shown, facts, width=min(console.width, WIDTH)))
+
+
+def _remarks(record: RunRecord) -> Iterator[str]:
+    """What the record tells of a stage beside its points."""
+    for stage, facts in record.stages.items():
+        if stored := facts.get("stored_neighbours"):
+            yield f"Exact search against the stored neighbours: ann_recall@{stored['k']} = {stored['ann_recall']:.4f}"
+        for metric, (low, high) in list(facts.get("tie_bounds", {}).items())[:1]:
+            yield f"Equal scores leave {metric} ({stage}) open from {low:.3f} to {high:.3f}; ties are in random order"
+        if (engine := facts.get("engine")) and engine.get("engine"):
+            yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
 
 
 def _query(args: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from retrieval_bench._slab import Run
     from retrieval_bench._tiles import Best
 
-__all__ = ["nearest", "nearest_of_one", "rescore", "tie_tolerance"]
+__all__ = ["nearest", "nearest_float32", "nearest_of_one", "rescore", "tie_tolerance"]
 
 SLAB_BYTES = 64 << 20  # converted gallery vectors held at once
 STATE_BYTES = 64 << 20  # candidates held at once
@@ -78,12 +78,9 @@ def nearest(
     Raises:
         ValueError: k < 1, or shapes that do not fit.
     """
-    _check(queries, gallery, k)
-    similarity = Similarity(similarity)
-    rows = np.full((len(queries), k), -1, np.int64)
-    scores = np.full((len(queries), k), -np.inf, np.float32)
+    search = _search(queries, Side(gallery, order), k, similarity)
+    rows, scores = search.rows, search.scores
     if len(queries) and len(gallery):
-        search = _Search(queries, Side(gallery, order), (rows, scores), similarity)
         with _workers(threads or len(os.sched_getaffinity(0))) as run:
             left = search.answer(search.all_queries(), Arithmetic.SINGLE, run)
             left, copies, originals = _distinct(queries, left)
@@ -93,27 +90,46 @@ def nearest(
     return rows, scores
 
 
-def _check(queries: Vectors, gallery: Vectors, k: int) -> None:
+def nearest_float32(
+    queries: Vectors, gallery: Vectors, k: int, similarity: Similarity, threads: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """`nearest` without the proof: neighbours that float32 cannot tell apart may stand for each other.
+
+    What an exact index does, and what it costs; the proof belongs to the truth, not to a latency. Anisotropic
+    embeddings (all cosines near 1, as random weights give) would be searched twice.
+    """
+    search = _search(queries, Side(gallery, None), k, similarity)
+    if len(queries) and len(gallery):
+        with _workers(threads or len(os.sched_getaffinity(0))) as run:
+            search.answer(search.all_queries(), Arithmetic.SINGLE, run)
+    return search.rows, search.scores
+
+
+def _search(queries: Vectors, gallery: Side, k: int, similarity: Similarity) -> _Search:
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
-    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"queries [q, dim] and gallery [n, dim] are needed, not {queries.shape} and {gallery.shape}")
+    shape = gallery.vectors.shape
+    if queries.ndim != 2 or len(shape) != 2 or queries.shape[1] != shape[1]:
+        raise ValueError(f"queries [q, dim] and gallery [n, dim] are needed, not {queries.shape} and {shape}")
+    rows = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    return _Search(queries, gallery, (rows, scores), Similarity(similarity))
 
 
 def nearest_of_one(
     query: Vectors, gallery: Vectors, k: int, similarity: Similarity
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """`nearest` for one float32 query [1, dim]: rows [1, k], scores [1, k], compiled as a whole.
+    """`nearest_float32` for one float32 query [1, dim]: rows [1, k], scores [1, k], compiled as a whole.
 
-    Falls back to `nearest` for depths and dtypes that the short way does not serve, and where the answer is not proven.
+    Falls back to `nearest_float32` for depths and dtypes that the short way does not serve.
     """
     from retrieval_bench._tiles import DEEPEST, search_one
 
     if 0 < k <= min(DEEPEST, len(gallery)) and gallery.dtype in SHORT and query.dtype == np.float32:
         rows, scores = np.empty((1, k), np.int64), np.empty((1, k), np.float32)
-        if search_one(read_only(query[0]), read_only(gallery), KIND[similarity], rows[0], scores[0]):
-            return rows, scores
-    return nearest(query, gallery, k, similarity, 1)
+        search_one(read_only(query[0]), read_only(gallery), KIND[similarity], rows[0], scores[0])
+        return rows, scores
+    return nearest_float32(query, gallery, k, similarity, 1)
 
 
 def rescore(queries: Vectors, gallery: Vectors, rows: NDArray[np.int64], similarity: Similarity) -> NDArray[np.float64]:

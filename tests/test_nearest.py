@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_bench import nearest as kernel
-from retrieval_bench.nearest import nearest, nearest_of_one, rescore, tie_tolerance
+from retrieval_bench.nearest import nearest, nearest_float32, nearest_of_one, rescore, tie_tolerance
 from retrieval_bench.types import Similarity
 
 ALL = list(Similarity)
@@ -225,13 +225,20 @@ def test_one_query_is_answered_as_a_batch(rng, similarity, dtype, k):
     np.testing.assert_array_equal(scores, want[1])
 
 
-def test_one_query_among_near_copies_falls_back(rng):
+def test_float32_search_answers_near_copies_within_the_tie_tolerance(rng):
     gallery = (1000 + 1e-4 * rng.normal(size=(900, 8))).astype(np.float32)
     for similarity in ALL:
-        for row in range(5):
-            query = gallery[row : row + 1]
-            rows, _ = nearest_of_one(query, gallery, 3, similarity)
-            np.testing.assert_array_equal(rows, nearest(query, gallery, 3, similarity)[0])
+        for queries in (gallery[:1], gallery[:5]):
+            want, best = nearest(queries, gallery, 3, similarity)
+            one = len(queries) == 1
+            rows, _ = (
+                nearest_of_one(queries, gallery, 3, similarity)
+                if one
+                else nearest_float32(queries, gallery, 3, similarity)
+            )
+            scores = rescore(queries, gallery, rows, similarity)
+            slack = tie_tolerance(queries, gallery, want, rescore(queries, gallery, want, similarity), similarity)
+            assert (scores[:, -1] >= best[:, -1] - slack[:, -1]).all()
 
 
 @pytest.mark.parametrize("similarity", ALL)

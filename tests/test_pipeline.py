@@ -59,7 +59,8 @@ def test_files_and_columns(done: RunRecord) -> None:
     wanted = """run_id stage data encoder dim n_gallery n_queries similarity index index_params knob effort build_seed k
         threads ann_recall distance_ratio hit_rate@1 exact_hit_rate@1 ann_loss_hit_rate@1 exact_map_at_r latency_p50_ms
         latency_p95_ms latency_p99_ms latency_mean_ms latency_floor_ms encode_ms qps_single qps_batch build_s
-        index_bytes peak_rss_bytes candidate_fraction empty_rate half status error ann_recall_lo ann_recall_hi latency_p50_ms_lo"""
+        index_bytes peak_rss_bytes candidate_fraction empty_rate half status error
+        ann_recall_lo ann_recall_hi latency_p50_ms_lo"""
     assert set(wanted.split()) <= set(points.columns)
     assert set(points["half"]) == {"all", "tune", "report"}
     rows = points[points["half"] == "all"]

@@ -22,9 +22,7 @@ def render_comparison(table: pd.DataFrame) -> RenderableType:
     """
     facts = table.attrs
     lines = [
-        Text(
-            f"b = {facts['run_b']} against a = {facts['run_a']}: {facts['comparisons']} comparisons, paired by query"
-        )
+        Text(f"b = {facts['run_b']} against a = {facts['run_a']}: {facts['comparisons']} comparisons, paired by query")
     ]
     for key, (left, right) in facts["differs"].items():
         lines.append(Text(f"  {key}: {left} → {right}", "dim"))

@@ -115,7 +115,8 @@ def panel_name(group: Sequence[Row]) -> str:
     ('random weights, k = 10', 'random weights')
     """
     k = depth(group)
-    return f"{group[0]['stage']} weights" + (f", k = {k}" if k else "")
+    what = "vectors" if group[0]["stage"] == "given" else "weights"
+    return f"{group[0]['stage']} {what}" + (f", k = {k}" if k else "")
 
 
 def depth(group: Sequence[Row]) -> int | None:

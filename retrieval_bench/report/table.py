@@ -42,12 +42,14 @@ class RunFacts:
         protocol: the data set's protocol (split, crop, self rule, sizes, …), as in the record.
         nothing_relevant: queries without anything relevant, left out of the label metrics.
         unreadable: items that could not be read.
+        remarks: findings that belong beside the numbers, one line each.
         files: what the run wrote, relative to where the user stands.
     """
 
     protocol: Mapping[str, Any] = field(default_factory=dict)
     nothing_relevant: int = 0
     unreadable: int = 0
+    remarks: Sequence[str] = ()
     files: Sequence[str] = ()
 
 
@@ -240,6 +242,8 @@ def _notes(rows: Sequence[Row], facts: RunFacts) -> Text:
         notes.append(
             f"{facts.nothing_relevant:,} queries have nothing relevant in the gallery: not in the label metrics.\n"
         )
+    for remark in facts.remarks:
+        notes.append(f"{remark}\n")
     if facts.unreadable:
         notes.append(
             f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them.\n", "yellow"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.errors import CorruptInput
-from retrieval_bench.nearest import nearest, nearest_of_one
+from retrieval_bench.nearest import nearest_float32, nearest_of_one
 from retrieval_bench.search.base import Index
 from retrieval_bench.types import Similarity
 
@@ -17,7 +17,7 @@ from retrieval_bench.types import Similarity
 class Exact(Index):
     """The harness's own kernel as an index: the yardstick of latency, and what small galleries need.
 
-    Holds the gallery it is given (no copy). Its answers are those of plain float64 arithmetic.
+    Holds the gallery it is given (no copy). Neighbours that float32 cannot tell apart may stand for each other.
 
     Args:
         efforts: none; there is nothing to trade.
@@ -44,7 +44,7 @@ class Exact(Index):
         self._last = len(queries)
         if self._last == 1:
             return nearest_of_one(queries, self._vectors, k, self._similarity)
-        return nearest(queries, self._vectors, k, self._similarity, self._threads)
+        return nearest_float32(queries, self._vectors, k, self._similarity, self._threads)
 
     def save(self, path: Path) -> None:
         """Write the gallery as .npy, named after the similarity."""

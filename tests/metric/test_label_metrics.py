@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from retrieval_bench.truth import judge
 
+from retrieval_bench.truth import judge
 from retrieval_bench.types import GroundTruth, Judgement, SearchResult
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"

@@ -16,7 +16,7 @@ Cost: one float32 product; for a query in a near-tie that spans more than max(8,
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache, partial
@@ -41,7 +41,7 @@ from retrieval_bench._blocks import (
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
-    from retrieval_bench._slab import Run
+    from retrieval_bench._slab import Workers
     from retrieval_bench._tiles import Best
 
 __all__ = ["nearest", "nearest_float32", "nearest_of_one", "rescore", "tie_tolerance"]
@@ -81,11 +81,11 @@ def nearest(
     search = _search(queries, Side(gallery, order), k, similarity)
     rows, scores = search.rows, search.scores
     if len(queries) and len(gallery):
-        with _workers(threads or len(os.sched_getaffinity(0))) as run:
-            left = search.answer(search.all_queries(), Arithmetic.SINGLE, run)
+        with _workers(threads or len(os.sched_getaffinity(0))) as workers:
+            left = search.answer(search.all_queries(), Arithmetic.SINGLE, workers)
             left, copies, originals = _distinct(queries, left)
-            left = search.answer(left, Arithmetic.DOUBLE, run)
-            search.answer(left, Arithmetic.DIRECT, run)
+            left = search.answer(left, Arithmetic.DOUBLE, workers)
+            search.answer(left, Arithmetic.DIRECT, workers)
         rows[copies], scores[copies] = rows[originals], scores[originals]
     return rows, scores
 
@@ -100,8 +100,8 @@ def nearest_float32(
     """
     search = _search(queries, Side(gallery, None), k, similarity)
     if len(queries) and len(gallery):
-        with _workers(threads or len(os.sched_getaffinity(0))) as run:
-            search.answer(search.all_queries(), Arithmetic.SINGLE, run)
+        with _workers(threads or len(os.sched_getaffinity(0))) as workers:
+            search.answer(search.all_queries(), Arithmetic.SINGLE, workers)
     return search.rows, search.scores
 
 
@@ -193,7 +193,7 @@ class _Search:
             return self.gallery.order
         return np.arange(len(self.queries))
 
-    def answer(self, left: NDArray[np.int64], arithmetic: Arithmetic, run: Run) -> NDArray[np.int64]:
+    def answer(self, left: NDArray[np.int64], arithmetic: Arithmetic, workers: Workers) -> NDArray[np.int64]:
         """Answer the queries `left`; returns those whose answer is not proven."""
         frame = self.frame.using(arithmetic)
         symmetric = self.symmetric and arithmetic is Arithmetic.SINGLE
@@ -201,10 +201,10 @@ class _Search:
         unsure = [left[:0]]
         for start in range(0, len(left), step):
             rows = left[start : start + step]
-            unsure.append(rows[~self._part(Side(self.queries, rows), frame, symmetric, run)])
+            unsure.append(rows[~self._part(Side(self.queries, rows), frame, symmetric, workers)])
         return np.concatenate(unsure)
 
-    def _part(self, part: Side, frame: Frame, symmetric: bool, run: Run) -> NDArray[np.bool_]:
+    def _part(self, part: Side, frame: Frame, symmetric: bool, workers: Workers) -> NDArray[np.bool_]:
         """Answer some queries at once, against one slab of the gallery after the other; which are proven: [part]."""
         from retrieval_bench._slab import TILE_COLUMNS, TILE_ROWS, Slab
         from retrieval_bench._tiles import close, empty_best
@@ -213,12 +213,13 @@ class _Search:
         best = empty_best(len(part), self.keep, n, frame.dtype)
         size = n if symmetric else min(n, max(TILE_COLUMNS, SLAB_BYTES // (4 * max(1, part.dim))))
         slab = Slab(self.gallery, frame, size)
+        rows = min(TILE_ROWS, -(-len(part) // workers.threads))
         for start in range(0, n, size):
-            slab.read(start, run)
+            slab.read(start, workers)
             if symmetric:
-                slab.scan_symmetric(best, run)
+                slab.scan_symmetric(best, workers)
             else:
-                run(partial(slab.scan, part, best), range(0, len(part), TILE_ROWS))
+                workers.run(partial(slab.scan, part, best, rows), len(part), rows)
         close(best)
         sure = np.zeros(len(part), np.bool_)
 
@@ -228,7 +229,7 @@ class _Search:
             queries = part.block(chunk.start, chunk.stop, frame)
             sure[chunk] = self._proven(queries, frame, kth, best.limits[chunk], slab.largest)
 
-        run(finish, range(0, len(part), TILE_ROWS))
+        workers.run(finish, len(part), TILE_ROWS)
         return sure
 
     def _write(self, part: Side, chunk: slice, best: Best) -> NDArray[np.float64]:
@@ -283,20 +284,13 @@ def _blas() -> Any:
 
 
 @contextmanager
-def _workers(threads: int) -> Iterator[Run]:
-    """A function that maps over blocks on so many threads, each with its own one-thread product."""
+def _workers(threads: int) -> Iterator[Workers]:
+    """So many threads, each with its own one-thread product."""
+    from retrieval_bench._slab import Workers
+
     with _blas().limit(limits=1, user_api="blas"):
         if threads == 1:
-            yield _in_turn
+            yield Workers(1)
             return
         with ThreadPoolExecutor(threads) as pool:
-
-            def run(work: Callable[[int], None], starts: Iterable[int]) -> None:
-                list(pool.map(work, starts))
-
-            yield run
-
-
-def _in_turn(work: Callable[[int], None], starts: Iterable[int]) -> None:
-    for start in starts:
-        work(start)
+            yield Workers(threads, pool)

@@ -45,8 +45,8 @@ _log = logging.getLogger(__name__)
 
 _SCHEMA = 1  # part of every cache key
 _BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
-_WARM_UP, _TIMED = 5, 25  # runs of one image alone
-_CHECKED_IMAGES = 32  # encoded by torch too, before a compiled engine is trusted
+_WARM_UP, _TIMED = 3, 21  # runs of one image alone
+_CHECKED_IMAGES = 16  # encoded by torch too, before a compiled engine is trusted
 _LARGEST_DISAGREEMENT = {Precision.FLOAT32: 1e-5, Precision.BFLOAT16: 1e-2}  # 1 − cosine, against float32 torch
 
 
@@ -59,7 +59,7 @@ class Embedded:
         unreadable: (key, reason) of the others.
         engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none).
         encoded: items that were encoded now; 0 when all came from the cache.
-        encode_ms: milliseconds for one decoded image alone (median of 25), preprocessing included; NaN without items.
+        encode_ms: milliseconds for one decoded image alone (median of 21), preprocessing included; NaN without items.
     """
 
     embeddings: Embeddings

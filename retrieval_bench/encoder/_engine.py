@@ -139,7 +139,7 @@ def open_engine(
         EngineError: the encoder cannot be converted.
     """
     graph = _Normalised(encoder, preprocessing).eval()
-    if choice.engine is EngineName.OPENVINO:
+    if choice.engine == EngineName.OPENVINO:
         engine: Engine = _OpenVino(graph, preprocessing.size, choice.precision, folder, single)
     else:
         engine = _Torch(graph, choice)
@@ -179,7 +179,7 @@ class _Normalised(nn.Module):
 class _Torch(Engine):
     def __init__(self, graph: nn.Module, choice: EngineChoice) -> None:
         self._device = torch.device(str(choice.device))
-        self._half = choice.precision is Precision.BFLOAT16
+        self._half = choice.precision == Precision.BFLOAT16
         self._graph = graph.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self, batches: Iterable[Images]) -> Iterator[Vectors]:
@@ -193,7 +193,7 @@ class _OpenVino(Engine):
     def __init__(self, graph: nn.Module, size: int, precision: Precision, folder: Path | None, single: bool) -> None:
         ov = _import_openvino()
         self._tensor = ov.Tensor
-        half = precision is Precision.BFLOAT16
+        half = precision == Precision.BFLOAT16
         options = {
             "PERFORMANCE_HINT": "LATENCY" if single else "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
 _NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds")
 _TABLES = ("queries", "neighbours")
+_POINT = ["stage", "index", "index_params", "effort", "build_seed"]
 
 
 def run_experiment(experiment: Experiment, progress: Progress = silent) -> RunRecord:
@@ -188,23 +189,21 @@ def _written(
     found: tuple[list[dict[str, Any]], dict[str, list[pd.DataFrame]], dict[str, Any]],
 ) -> RunRecord:
     """Write every file of the run. What an earlier command measured here, and this one did not, keeps its rows."""
-    rows, tables, facts = found
     common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
-    rows = [common | row for row in rows]
-    mine = {(row["stage"], row["index"], row["index_params"]) for row in rows}
+    rows = [common | row for row in found[0]]
+    mine = {_point(row) for row in rows}
     config = portable(experiment.config)
     if old is not None:
-        rows += [row for row in old.rows if (row["stage"], row["index"], row["index_params"]) not in mine]
+        again = {_point(row)[:3] for row in rows}
+        stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
+        rows += [row for row, gone in zip(old.rows, stale, strict=True) if not gone and _point(row) not in mine]
         config["search"] = old.config["search"] | config["search"]
-    for name, parts in tables.items():
-        table = pd.concat(parts, ignore_index=True)
-        if old is not None and (folder / f"{name}.parquet").exists():
-            before = pd.read_parquet(folder / f"{name}.parquet")
-            kept = [
-                key not in mine for key in zip(before["stage"], before["index"], before["index_params"], strict=True)
-            ]
-            table = pd.concat([before[kept], table], ignore_index=True)
-        write_parquet(folder / f"{name}.parquet", table)
+    for name, parts in found[1].items():
+        file = folder / f"{name}.parquet"
+        before = pd.read_parquet(file) if old is not None and file.exists() else pd.DataFrame(columns=_POINT)
+        kept = before[[_point(row) not in mine for row in before[_POINT].to_dict("records")]]
+        filled = [part for part in (kept, *parts) if len(part)]
+        write_parquet(file, pd.concat(filled, ignore_index=True) if filled else before)
     record = RunRecord(
         run_id=folder.name,
         name=str(experiment.config["name"]),
@@ -213,7 +212,7 @@ def _written(
         data_fingerprint=digest(experiment.data.queries().fingerprint, experiment.data.gallery().fingerprint),
         environment=environment(),
         seeds={"run": experiment.seed, "build": list(experiment.measure.build_seeds)},
-        stages=facts,
+        stages=found[2],
         rows=rows,
         folder=folder,
     )
@@ -221,6 +220,11 @@ def _written(
     write_yaml(folder / "config.yaml", config)
     write_json(folder / "record.json", record.to_json())
     return RunRecord.load(folder)  # what a later command will read, to the last digit
+
+
+def _point(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    """What tells the operating points of a run apart, depth k aside: it is the same for all."""
+    return tuple(None if pd.isna(row[column]) else row[column] for column in _POINT)
 
 
 def _encoder_name(experiment: Experiment) -> str:

@@ -70,32 +70,22 @@ def _given(experiment: Experiment, data: VectorDataset) -> Prepared:
 def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder, progress: Progress) -> Prepared:
     missing = [i for i in encoder.inputs if i not in data.inputs]
     if missing:
-        raise BadConfig(
-            f"the encoder takes {', '.join(encoder.inputs)}, but data={data.name} yields only {', '.join(data.inputs)}"
-        )
+        needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
+        raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}")
+    parts: list[Embedded] = []
 
     def encode(part: str, items: Items) -> Embedded:
-        return embed(
-            items,
-            encoder,
-            data.image_size,
-            experiment.embed,
-            experiment.cache,
-            _named(progress, f"{name}: encode {part}"),
-        )
+        said = _named(progress, f"{name}: encode {part}")
+        parts.append(embed(items, encoder, data.image_size, experiment.embed, experiment.cache, said))
+        return parts[-1]
 
     gallery_items, query_items = data.gallery(), data.queries()
     one = gallery_items is query_items
     gallery = encode("items" if one else "gallery", gallery_items)
     queries = gallery if one else encode("queries", query_items)
-    train: list[Embedded] = []
-
-    def training() -> Embeddings:
-        train.append(encode("training items", data.train()))
-        return train[0].embeddings
-
-    pair = _transformed(experiment, queries.embeddings, gallery.embeddings, training)
-    parts = [gallery, *([] if one else [queries]), *train]
+    pair = _transformed(
+        experiment, queries.embeddings, gallery.embeddings, lambda: encode("training items", data.train()).embeddings
+    )
     unreadable = [bad for part in parts for bad in part.unreadable]
     facts = pair[2] | {
         "encoder": encoder.describe(),

@@ -123,6 +123,8 @@ def test_a_second_run_computes_nothing_and_a_new_index_only_itself(
     assert started == ["ivf2"]
     assert second.folder == first.folder
     assert set(second.points["index"]) == {"null", "exact", "ivf", "ivf2"}
+    more = run([*SMALL, "search=[ivf]", "search.ivf.efforts=[2]"]).points
+    assert set(more[more["index"] == "ivf"]["effort"]) == {1, 2, 4}, "efforts measured before keep their rows"
     again = run([*SMALL, "search=[exact]"])
     assert set(again.points["index"]) == {"null", "exact", "ivf", "ivf2"}, "a smaller command loses nothing"
 

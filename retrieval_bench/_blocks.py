@@ -29,13 +29,15 @@ class Arithmetic(IntEnum):
 class Frame:
     """How vectors are moved and scaled; the same for queries and gallery.
 
-    In it a larger q·x - |x|²/2 (euclidean) or q·x (dot; cosine, of unit vectors) is closer.
+    All similarities are centred, because what all vectors share only costs digits: the cosines of an anisotropic
+    encoder are all near 1, and float32 cannot order them. With q and x centred at c (unit vectors under cosine), a
+    larger q·x - |x|²/2 (euclidean, cosine) or q·x + c·x (dot) is closer: for one query it rises with the score.
     """
 
     similarity: Similarity
     arithmetic: Arithmetic
-    centre: NDArray[np.float64] | None  # euclidean only: distances do not change, norms shrink
-    scale: float  # a power of two, so that no square leaves the range of float32
+    centre: NDArray[np.float64]  # of scaled (cosine: unit) vectors
+    scale: float  # a power of two, so that no square leaves the range of float32; applied first
     whole: bool  # all components are integers, after centring too
 
     @property
@@ -43,37 +45,56 @@ class Frame:
         """Of converted blocks and tiles."""
         return np.float32 if self.arithmetic is Arithmetic.SINGLE else np.float64
 
+    def bring(self, rows: Vectors) -> NDArray[np.float64]:
+        """Vectors in the frame, in float64."""
+        rows = rows.astype(np.float64)
+        if self.similarity is Similarity.COSINE:
+            lengths = norms(rows)
+            rows /= np.where(lengths > 0, lengths, 1)[:, None]
+        elif self.scale != 1:
+            rows *= self.scale
+        rows -= self.centre
+        return rows
+
     def using(self, arithmetic: Arithmetic) -> Frame:
         """The same frame for another pass."""
         return replace(self, arithmetic=arithmetic)
 
-    def error(self, dim: int, norms: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
+    def error(self, lengths: NDArray[np.float64], largest: float) -> NDArray[np.float64]:
         """Bound on |tile value - true value| for queries of these norms and gallery vectors up to the largest norm."""
         if self.arithmetic is Arithmetic.DIRECT:
-            return np.zeros(len(norms))
+            return np.zeros(len(lengths))
         unit, mantissa = (2.0**-24, 2.0**23) if self.arithmetic is Arithmetic.SINGLE else (2.0**-53, 2.0**52)
-        exact = (norms + largest) * largest < mantissa if self.whole else False
-        euclidean = self.similarity is Similarity.EUCLIDEAN
-        size = largest * (norms + largest) if euclidean else largest * norms
-        bound = unit * ((dim + 8) * size + (4 * (norms + largest) ** 2 if euclidean else 0))
-        return np.where(exact, 0.0, 2 * bound)
+        shift = float(norms(self.centre[None])[0]) if self.similarity is Similarity.DOT else 0.0
+        rest = (lengths + largest) * (lengths + largest + shift)
+        bound = 2 * unit * ((len(self.centre) + 8) * lengths * largest + 4 * rest)
+        exact = (lengths + largest + shift) * largest < mantissa if self.whole else False
+        return np.where(exact, 0.0, bound)
+
+    def value(self, queries: Vectors, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What a tile would hold, without rounding, where a query [m, dim] in the frame has this exact score: [m]."""
+        if self.arithmetic is Arithmetic.DIRECT:
+            return scores
+        if self.similarity is Similarity.DOT:
+            return scores * self.scale**2 - queries.astype(np.float64) @ self.centre - self.centre @ self.centre
+        squares = norms(queries) ** 2
+        if self.similarity is Similarity.COSINE:
+            return squares / 2 - 1 + scores
+        return (squares - (scores * self.scale) ** 2) / 2
 
 
 def survey(queries: Vectors, gallery: Vectors, similarity: Similarity) -> Frame:
-    """Choose the frame: centre from a sample of gallery rows, scale from the largest component."""
-    centre = None
-    scale, whole = 1.0, similarity is not Similarity.COSINE
-    if whole:
-        largest = 0.0
-        for side in (gallery,) if queries is gallery else (gallery, queries):
-            size, integral = _extent(side, whole)
-            largest, whole = max(largest, size), whole and integral
-        if similarity is Similarity.EUCLIDEAN:
-            sample = np.asarray(gallery[:: max(1, len(gallery) // 1024)]).astype(np.float64)
-            centre = np.rint(sample.mean(0)) if whole else sample.mean(0)
-        if not 1e-12 < largest < 1e12 and largest > 0:
-            scale, whole = 2.0 ** -np.frexp(largest)[1], False
-    return Frame(similarity, Arithmetic.SINGLE, centre, scale, whole)
+    """Choose the frame: scale from the largest component, centre from a sample of gallery rows."""
+    scale, whole, largest = 1.0, similarity is not Similarity.COSINE, 0.0
+    for side in (gallery,) if queries is gallery else (gallery, queries):
+        size, integral = _extent(side, whole) if similarity is not Similarity.COSINE else (1.0, False)
+        largest, whole = max(largest, size), whole and integral
+    if not 1e-12 < largest < 1e12 and largest > 0:
+        scale, whole = 2.0 ** -np.frexp(largest)[1], False
+    frame = Frame(similarity, Arithmetic.SINGLE, np.zeros(gallery.shape[1]), scale, whole)
+    sample = frame.bring(np.asarray(gallery[:: max(1, len(gallery) // 1024)]))
+    centre = sample.sum(0) / max(1, len(sample))
+    return replace(frame, centre=np.rint(centre) if whole else centre)
 
 
 def _extent(vectors: Vectors, whole: bool) -> tuple[float, bool]:
@@ -118,24 +139,14 @@ class Side:
         return positions if self.order is None else self.order[positions]
 
     def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> NDArray[np.float64]:
-        """Write rows from `start` on into `out` [m, dim], half their squared norms (euclidean, else 0) into `half` [m].
+        """Write rows from `start` on into `out` [m, dim], and what a tile is lowered by for each into `half` [m].
 
         Returns:
             their norms [m] in the frame.
         """
-        rows = self.raw(start, start + len(out))
-        if frame.similarity is Similarity.COSINE:
-            rows = rows.astype(np.float64)
-            lengths = norms(rows)
-            rows /= np.where(lengths > 0, lengths, 1)[:, None]
-        elif frame.centre is not None:
-            rows = rows - frame.centre
-        out[:] = rows if frame.scale == 1 else rows * frame.scale
-        if frame.similarity is Similarity.COSINE:
-            return np.ones(len(out))
+        out[:] = frame.bring(self.raw(start, start + len(out)))
         lengths = norms(out)
-        if frame.similarity is Similarity.EUCLIDEAN:
-            half[:] = lengths**2 / 2
+        half[:] = -(out @ frame.centre) if frame.similarity is Similarity.DOT else lengths**2 / 2
         return lengths
 
     def block(self, start: int, stop: int, frame: Frame) -> Vectors:

@@ -260,4 +260,4 @@ def search_one(query, vectors, kind, rows, scores):  # type: ignore[no-untyped-d
             at -= 1
         values[at], places[at] = value, place
     for j in range(k):
-        rows[j], scores[j] = places[j], values[j]
+        rows[j], scores[j] = (places[j], values[j]) if j < count else (-1, -np.inf)

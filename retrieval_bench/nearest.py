@@ -9,7 +9,7 @@ A search is three steps, each on blocks that stay in cache:
    proof (near-ties, collapsed embeddings) go through steps 1 and 2 again in float64, and at last with exact scores.
 
 So the answer is that of plain float64 arithmetic with ties broken by smaller row, whatever the number of threads.
-Cost: one float32 product; for a query in a near-tie that spans more than max(8, k/8) rows, one float64 product more
+Cost: one float32 product; for a query in a near-tie that spans more than max(4, k/8) rows, one float64 product more
 (about 2.5 ×); where ties remain after that, one pass of scalar float64 (about 20 ×), once for each distinct query.
 """
 
@@ -95,8 +95,7 @@ def nearest_float32(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """`nearest` without the proof: neighbours that float32 cannot tell apart may stand for each other.
 
-    What an exact index does, and what it costs; the proof belongs to the truth, not to a latency. Anisotropic
-    embeddings (all cosines near 1, as random weights give) would be searched twice.
+    What an exact index does, and what it costs; the proof belongs to the truth, not to a latency.
     """
     search = _search(queries, Side(gallery, None), k, similarity)
     if len(queries) and len(gallery):
@@ -182,7 +181,7 @@ class _Search:
         self.queries, self.gallery = queries, gallery
         self.rows, self.scores = out
         self.k = min(self.rows.shape[1], n)
-        self.keep = min(n, self.k + max(8, self.k // 8))
+        self.keep = min(n, self.k + max(4, self.k // 8))
         self.frame = survey(queries, gallery.vectors, similarity)
         small = n * gallery.dim * 4 <= 2 * SLAB_BYTES and n * self.keep * 16 <= 2 * STATE_BYTES
         self.symmetric = queries is gallery.vectors and small
@@ -254,15 +253,10 @@ class _Search:
         self, queries: Vectors, frame: Frame, kth: NDArray[np.float64], limits: Vectors, largest: float
     ) -> NDArray[np.bool_]:
         """Whether the k-th exact score is beyond whatever was turned away, which is at most the limit + its error."""
-        lengths = norms(queries)
-        error = frame.error(self.gallery.dim, lengths, largest)
         if self.keep == len(self.gallery):
             return np.ones(len(kth), np.bool_)
-        if frame.similarity is Similarity.EUCLIDEAN:
-            kth = (lengths**2 - (kth * frame.scale) ** 2) / 2
-        elif frame.similarity is Similarity.DOT:
-            kth = kth * frame.scale**2
-        proven: NDArray[np.bool_] = (error == 0) | (kth > limits + error)
+        error = frame.error(norms(queries), largest)
+        proven: NDArray[np.bool_] = (error == 0) | (frame.value(queries, kth) > limits + error)
         return proven
 
 

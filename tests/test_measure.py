@@ -90,6 +90,18 @@ def test_every_pass_has_an_order_of_its_own(tmp_path: Path, log: Log) -> None:
     assert {p.name for p in folder.iterdir() if not p.suffix} == {"index"}
 
 
+def test_the_timed_sample_is_not_what_the_index_was_given_first(tmp_path: Path) -> None:
+    """Leave-one-out: the ids of queries and gallery are the same, their two orders must not be."""
+    from retrieval_bench._scene import Scene
+    from retrieval_bench.types import Embeddings
+
+    both = Embeddings(np.arange(5000), np.ones((5000, 2), np.float32))
+    for seed in (0, 3):
+        scene = Scene(both, both, Similarity.DOT, 1, seed, tmp_path)
+        early = len(set(scene.asked[:1000].tolist()) & set(scene.order[:1000].tolist()))
+        assert 120 < early < 280, "1000 of 5000, drawn twice, share 200 (standard deviation 11)"
+
+
 def test_a_second_call_starts_no_worker(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     first = ran(tmp_path / "r", "brute")
     before = log()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +34,8 @@ class Recipe:
     Attributes:
         params: the given build parameters, without efforts.
         efforts: values of the knob, rising; one none where there is no knob.
-        key: digest of the class and all build parameters, defaults included.
+        key: digest of the class, its source, its library's version and all build parameters, defaults included.
+        version: of the library; none where the class names none or it is not installed.
     """
 
     factory: partial[Any]
@@ -38,6 +43,7 @@ class Recipe:
     params: dict[str, Any]
     efforts: tuple[int | None, ...]
     key: str
+    version: str | None
 
     @classmethod
     def of(cls, factory: partial[Any]) -> Recipe:
@@ -58,7 +64,24 @@ class Recipe:
         name = f"{target.__module__}.{target.__qualname__}"
         given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
         values = (None,) if target.knob is None else tuple(sorted(set(efforts)))
-        return cls(factory, target, given, values, digest(name, known))
+        installed = _version(target.library)
+        key = digest(name, known, _sources(target), target.library, installed)
+        return cls(factory, target, given, values, key, installed)
+
+
+def _version(library: str | None) -> str | None:
+    """Installed version of a distribution, without importing it."""
+    try:
+        return None if library is None else version(library)
+    except PackageNotFoundError:
+        return None
+
+
+def _sources(target: type[Index]) -> list[str]:
+    """Digests of the files that define a class and the backends it derives from: edited code is measured anew."""
+    modules = [sys.modules[base.__module__] for base in target.__mro__ if issubclass(base, Index) and base is not Index]
+    files = [getattr(module, "__file__", None) for module in modules]  # a notebook has none
+    return [blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in files if file is not None]
 
 
 class Job:
@@ -81,7 +104,10 @@ class Job:
             "index": self.name,
             "target": f"{target.__module__}.{target.__qualname__}",
             "params": self._recipe.params,
+            "library": target.library,
+            "library_version": self._recipe.version,
             "knob": target.knob,
+            "effort_at_least_k": target.effort_at_least_k,
             "exact": target.exact,
             "approximate_scores": target.approximate_scores,
             "build_seed": self._seed,

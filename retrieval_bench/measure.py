@@ -32,6 +32,7 @@ __all__ = [
     "OpenIndex",
     "Plan",
     "PointResult",
+    "forget",
     "measure",
     "open_index",
     "result_folder",
@@ -128,8 +129,20 @@ def _recipe(candidate: Candidate) -> Recipe:
 
 
 def result_folder(folder: Path, candidate: Candidate, build_seed: int) -> Path:
-    """Where `measure` keeps one index: below `folder`, by name, build parameters (not efforts) and build seed."""
+    """Where `measure` keeps one index: below `folder`, by name, code, build parameters (not efforts), build seed."""
     return _store(folder, candidate.name, _recipe(candidate), build_seed).folder
+
+
+def forget(folder: Path, candidates: Sequence[Candidate], build_seeds: Sequence[int]) -> None:
+    """Delete what `measure` keeps of these indexes below `folder`; others stay, and so does the floor unless named.
+
+    Raises:
+        BadConfig: a candidate is no index class, or its parameters do not fit.
+    """
+    for candidate in candidates:
+        recipe = _recipe(candidate)
+        for seed in build_seeds:
+            _store(folder, candidate.name, recipe, seed).clear()
 
 
 @dataclass(frozen=True)
@@ -155,8 +168,9 @@ def open_index(folder: Path, candidate: Candidate, build_seed: int = 0) -> OpenI
     store = _store(folder, candidate.name, _recipe(candidate), build_seed)
     build = store.build()
     if build is None or build["build_s"] is None or not store.index.exists():
-        reason = "" if build is None else f": {build['error']}"
-        raise BadConfig(f"no finished index {candidate.name} with build seed {build_seed} in {folder}{reason}")
+        reason = "its code or its library's version changed since, or it was never built; run again"
+        reason = reason if build is None or build["error"] is None else build["error"]
+        raise BadConfig(f"no finished index {candidate.name} with build seed {build_seed} in {folder}: {reason}")
     index: Index = candidate.factory()
     index.load(store.index)
     return OpenIndex(index, store.ids(), Similarity(build["similarity"]))

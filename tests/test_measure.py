@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from retrieval_bench.errors import BadConfig, OutOfSpace
-from retrieval_bench.measure import Candidate, IndexResult, Measure, Plan, measure, open_index, result_folder
+from retrieval_bench.measure import Candidate, IndexResult, Measure, Plan, forget, measure, open_index, result_folder
 from retrieval_bench.search.ivf import IVF
 from retrieval_bench.types import Similarity
 
@@ -157,6 +157,45 @@ def test_new_efforts_keep_the_build(tmp_path: Path, log: Log) -> None:
         assert [p.effort for p in result.points] == efforts
     assert len([line for line in log() if line.startswith("build")]) == 1
     assert result.build["params"] == {"name": "b"} and result.build["knob"] == "breadth"
+
+
+def test_another_source_or_library_is_another_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from retrieval_bench import _job
+
+    (tmp_path / "my_own.py").write_text((BACKENDS / "faulty.py").read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import my_own
+
+    def folder(index: type) -> Path:
+        return result_folder(tmp_path / "r", Candidate("x", partial(index)), 0)
+
+    class Derived(my_own.Brute):
+        pass
+
+    before, derived, ivf = folder(my_own.Brute), folder(Derived), folder(IVF)
+    assert before == folder(my_own.Brute)
+    (tmp_path / "my_own.py").write_text((tmp_path / "my_own.py").read_text() + "# edited\n")
+    assert before != folder(my_own.Brute) and derived != folder(Derived) and ivf == folder(IVF)
+    monkeypatch.setattr(_job, "version", lambda name: f"{name} of tomorrow")
+    assert ivf != folder(IVF)
+
+
+def test_the_record_says_which_library(tmp_path: Path, log: Log) -> None:
+    from importlib.metadata import version
+
+    results = ran(tmp_path / "r", "brute", "hnsw")
+    said = {name: (r.build["library"], r.build["library_version"]) for name, r in results.items()}
+    assert said == {"null": (None, None), "brute": (None, None), "hnsw": ("faiss-cpu", version("faiss-cpu"))}
+
+
+def test_forget_deletes_what_is_named_and_nothing_else(tmp_path: Path, log: Log) -> None:
+    from run_measure import INDEXES
+
+    ran(tmp_path / "r", "brute", "slow", build_seeds=[0, 1])
+    forget(tmp_path / "r", [Candidate("slow", INDEXES["slow"]), Candidate("hnsw", INDEXES["hnsw"])], [0])
+    old = len(log())
+    ran(tmp_path / "r", "brute", "slow", build_seeds=[0, 1])
+    assert [line for line in log()[old:] if line.startswith(("build", "load"))] == ["build slow float32"]
 
 
 def test_another_gallery_is_measured_anew(tmp_path: Path, log: Log) -> None:

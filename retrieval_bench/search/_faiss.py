@@ -26,6 +26,7 @@ class FaissIndex(Index):
     """
 
     similarities: ClassVar[frozenset[Similarity]] = frozenset(Similarity)
+    library: ClassVar[str | None] = "faiss-cpu"
 
     def __init__(self) -> None:
         try:

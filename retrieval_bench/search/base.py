@@ -27,6 +27,8 @@ class Index(ABC):
     exact: ClassVar[bool] = False
     knob: ClassVar[str | None] = None  # the field's own name of the one query-time effort: nprobe, ef, search_k, …
     approximate_scores: ClassVar[bool] = False  # quantised: its order is kept, its scores are not compared
+    effort_at_least_k: ClassVar[bool] = False  # an effort below the asked depth searches like one of that depth
+    library: ClassVar[str | None] = None  # distribution of the backend, as pip names it; another version measures anew
     floor: ClassVar[bool] = False  # does not look at the query: only its time means something
     efforts: Sequence[int]  # values of the knob to measure, rising; empty where there is no knob
 

@@ -24,6 +24,7 @@ class HNSW(FaissIndex):
     """
 
     knob = "ef"
+    effort_at_least_k = True
 
     def __init__(
         self, m: int = 16, ef_construction: int = 200, efforts: Sequence[int] = (16, 32, 64, 128, 256, 512)

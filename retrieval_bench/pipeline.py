@@ -15,13 +15,14 @@ import pandas as pd
 import yaml
 
 from retrieval_bench.data.base import VectorDataset
-from retrieval_bench.errors import TooManyUnreadable
+from retrieval_bench.errors import CorruptInput, TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
-from retrieval_bench.measure import Candidate, Plan, measure
+from retrieval_bench.measure import Candidate, Plan, measure, result_folder
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.nearest import rescore
 from retrieval_bench.points import Exact, Stage, exact_search, gallery_rows, label_values, most_ignored, stage_rows
 from retrieval_bench.record import (
+    SCHEMA,
     Progress,
     RunRecord,
     digest,
@@ -55,19 +56,42 @@ def run_experiment(experiment: Experiment, progress: Progress = silent) -> RunRe
     except TooManyUnreadable as error:
         file = experiment.folder / "unreadable.csv"
         _write_unreadable(file, error.items)
-        raise TooManyUnreadable(f"{error}; all of them with reasons: {file}", error.items) from error
+        raise TooManyUnreadable(f"{error}; with their reasons: {file}", error.items) from error
     folder = experiment.folder / run_id(experiment, stages)
     with only_one(folder):
-        old = RunRecord.load(folder) if (folder / "record.json").exists() else None
-        if experiment.config["force"]:
-            old = None
-        if old is not None and not _missing(experiment, stages, old):
-            return old
-        write_yaml(folder / "config.yaml", portable(experiment.config))
-        _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
-        record = _measured(experiment, stages, folder, old, progress)
+        record = None if experiment.config["force"] else _finished(folder)
+        if record is None or _missing(experiment, stages, record):
+            if experiment.config["force"]:
+                record = _forget(experiment, stages, folder)
+            write_yaml(folder / "config.yaml", portable(experiment.config, folder))
+            _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
+            record = _measured(experiment, stages, folder, record, progress)
         _report(experiment, record, progress)
     return record
+
+
+def _finished(folder: Path) -> RunRecord | None:
+    return RunRecord.load(folder) if (folder / "record.json").exists() else None
+
+
+def _forget(experiment: Experiment, stages: Sequence[Prepared], folder: Path) -> RunRecord | None:
+    """Remove what is to be measured again, and nothing else; the record goes first: a kill must leave none that lies.
+
+    Returns:
+        The record as it was, for the rows of other indexes; none if it cannot be read.
+    """
+    try:
+        old = _finished(folder)
+    except CorruptInput as error:
+        _log.warning("%s", error)
+        old = None
+    (folder / "record.json").unlink(missing_ok=True)
+    for stage in stages:
+        for candidate in _candidates(experiment):
+            for seed in experiment.measure.build_seeds:
+                place = result_folder(folder / "results" / stage.stage.name, candidate, seed)
+                shutil.rmtree(place, ignore_errors=True)
+    return old
 
 
 def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
@@ -82,7 +106,7 @@ def run_id(experiment: Experiment, stages: Sequence[Prepared]) -> str:
     return digest(
         protocol(experiment),
         {stage.stage.name: stage.fingerprint for stage in stages},
-        {"measure": measuring, "metric": experiment.config.get("metric"), "seed": experiment.seed},
+        {"measure": measuring, "metric": experiment.config.get("metric"), "seed": experiment.seed, "schema": SCHEMA},
     )
 
 
@@ -115,6 +139,7 @@ def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord)
         point
         for stage in stages
         for name, factory in experiment.search.items()
+        if name != "null"  # the floor is part of every measurement
         for effort in experiment.efforts(name)
         for seed in experiment.measure.build_seeds
         for k in experiment.k
@@ -137,8 +162,6 @@ def _measured(
         exact = exact_search(stage, deepest, extra)
         progress(f"{stage.name}: exact truth", 1, 1)
         place = folder / "results" / stage.name
-        if experiment.config["force"]:
-            shutil.rmtree(place, ignore_errors=True)
         plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure)
         results = measure(_candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
         stage_points, queries, neighbours = stage_rows(stage, exact, results)
@@ -157,6 +180,7 @@ def _stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int)
         facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist()}
         facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
     like = protocol(experiment).get("stored_similarity") in (None, str(stage.similarity))
+    like = like and not experiment.transforms
     if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
         facts["stored_neighbours"] = _agreement(stage, exact, stored)
     return facts
@@ -192,7 +216,7 @@ def _written(
     common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
     rows = [common | row for row in found[0]]
     mine = {_point(row) for row in rows}
-    config = portable(experiment.config)
+    config = portable(experiment.config, folder)
     if old is not None:
         again = {_point(row)[:3] for row in rows}
         stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
@@ -242,14 +266,21 @@ def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:
 
 
 def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
-    """Figure and trackers: neither may end a run that has its numbers."""
-    figure = save_figure(pareto_figure(record.points), record.folder / "pareto.png")
-    if experiment.loggers:
+    """Figure and trackers: neither may end a run that has its numbers. A tracker is told the same rows only once."""
+    figure, told = record.folder / "pareto.png", record.folder / "told.json"
+    rows = digest(record.rows)
+    before = json.loads(told.read_text()) if told.exists() else {}
+    if before.get("figure") != rows:
+        save_figure(pareto_figure(record.points), figure)
+    factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
+    if factories:
         from retrieval_bench.track import Story, track
 
         progress("tell the trackers", 0, 1)
-        factories = {name: make() for name, make in experiment.loggers.items()}
         story = Story(record.run_id, record.config, record.protocol, record.points, figure)
         for warning in track(factories, story, record.folder):
             _log.warning(warning)
         progress("tell the trackers", 1, 1)
+    now = before | dict.fromkeys(("figure", *factories), rows)
+    if now != before:
+        write_json(told, now)

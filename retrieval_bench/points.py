@@ -18,7 +18,7 @@ from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.metric.distance_ratio import distance_ratio
 from retrieval_bench.nearest import rescore, tie_tolerance
 from retrieval_bench.stats import Interval, bootstrap_columns, halves, latency_intervals
-from retrieval_bench.truth import exact_neighbours, ignored_counts, judge, relevant_counts, remove_ignored
+from retrieval_bench.truth import exact_neighbours, ignored_counts, judge, relevant_counts, remove_ignored, restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Judgement, SearchResult, Similarity
 
 Values = dict[str, NDArray[np.float64]]
@@ -109,8 +109,6 @@ def exact_search(stage: Stage, k: int, extra: int) -> Exact:
 
 
 def _queries_of(truth: GroundTruth, start: int, stop: int) -> GroundTruth:
-    from retrieval_bench.truth import restrict
-
     return restrict(truth, truth.query_ids[start:stop], truth.gallery_ids)
 
 
@@ -131,7 +129,7 @@ def stage_rows(
         for point in result.points:
             values, found = _judged(stage, exact, point, result.build["index"] == "null")
             key = _identity(stage, result) | {"effort": point.effort, "k": point.k}
-            points += _rows(stage, key | {"latency_floor_ms": floors.get(point.k)}, point, values)
+            points += _rows(stage, key | {"latency_floor_ms": floors.get(point.k)}, point, values, found.ids[:, 0] < 0)
             if result.build["index"] != "null":
                 queries += _query_tables(key, stage, point, values)
                 neighbours.append(_neighbour_table(key, stage, found))
@@ -156,7 +154,8 @@ def _identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
         "effort": None,
         "build_seed": build["build_seed"],
         "k": None,
-        "threads": build["threads"],
+        "threads": 1,  # of the latencies
+        "build_threads": build["threads"],
         "encode_ms": stage.encode_ms,
         "build_s": build["build_s"],
         "index_bytes": build["index_bytes"],
@@ -190,7 +189,9 @@ def _judged(stage: Stage, exact: Exact, point: PointResult, floor: bool) -> tupl
     return values, found
 
 
-def _rows(stage: Stage, key: dict[str, Any], point: PointResult, values: Values) -> Iterator[dict[str, Any]]:
+def _rows(
+    stage: Stage, key: dict[str, Any], point: PointResult, values: Values, empty: NDArray[np.bool_]
+) -> Iterator[dict[str, Any]]:
     """One row for all queries, one for the half that efforts are tuned on, one for the half they are reported on."""
     tune = halves(stage.queries.ids, stage.seed)
     timed_tune = halves(point.timed_ids, stage.seed)
@@ -210,7 +211,7 @@ def _rows(stage: Stage, key: dict[str, Any], point: PointResult, values: Values)
             "qps_batch": batch,
             "batch_threads": point.batch_threads,
             "candidate_fraction": None if candidates is None else float(candidates[mask].mean()) / len(stage.gallery),
-            "empty_rate": float((point.result.ids[mask, :1] < 0).mean()),
+            "empty_rate": float(empty[mask].mean()),
         }
 
 

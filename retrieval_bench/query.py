@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +56,17 @@ def answer(record: RunRecord, experiment: Experiment, question: Question) -> Ite
     stage = question.stage or list(record.stages)[-1]
     if stage not in record.stages:
         raise BadConfig(f"the run has no stage {stage!r}; {nearest(stage, record.stages)}")
-    effort, candidate = _chosen(record, experiment, question)
+    if question.k < 1:
+        raise BadConfig(f"-k {question.k}: a whole number from 1 is needed")
+    choice = _chosen(record, experiment, stage, question)
     images = [decode(file) for file in question.files]  # a wrong file is told before anything slow
-    searcher = _Searcher(record, experiment, stage, candidate)
+    searcher = _Searcher(record, experiment, stage, choice)
     for file, image in zip(question.files, images, strict=True):
         vector = searcher.encode(image)
-        lists = searcher.index.search(vector, min(question.k, len(searcher.items)), effort)
+        lists = searcher.index.search(vector, min(question.k, len(searcher.items)), choice.effort)
         found = searcher.neighbours(lists.ids[0], lists.scores[0])
-        at = f", {_knob(candidate)} {effort}" if effort is not None else ""
-        title = f"{file.name}: nearest of {len(searcher.items)} through {candidate.name}{at} ({stage} weights)"
+        at = f", {_knob(choice.candidate)} {choice.effort}" if choice.effort is not None else ""
+        title = f"{file.name}: nearest of {len(searcher.items)} through {choice.candidate.name}{at} ({stage} weights)"
         yield render_neighbours(title, found)
         sheet = question.sheet / f"{file.stem}_neighbours.png"
         sheet.parent.mkdir(parents=True, exist_ok=True)
@@ -70,21 +74,32 @@ def answer(record: RunRecord, experiment: Experiment, question: Question) -> Ite
         yield Text(f"contact sheet: {sheet}")
 
 
-def _chosen(record: RunRecord, experiment: Experiment, question: Question) -> tuple[int | None, Candidate]:
-    """The index to ask and its effort: what the user named, else exact, else the first that worked."""
-    points = record.points
-    worked = points[(points["status"] == "ok") & (points["index"] != "null")]
-    names = [str(name) for name in dict.fromkeys(worked["index"]) if name in experiment.search]
+@dataclass(frozen=True)
+class _Choice:
+    """One measured operating point that can be asked: an index as it was built, and an effort."""
+
+    candidate: Candidate
+    build_seed: int
+    effort: int | None
+
+
+def _chosen(record: RunRecord, experiment: Experiment, stage: str, question: Question) -> _Choice:
+    """The index to ask: what the user named, else exact, else the first that worked; at its highest effort."""
+    worked = [row for row in record.rows if row["status"] == "ok" and row["index"] != "null" and row["stage"] == stage]
+    names = [str(name) for name in dict.fromkeys(row["index"] for row in worked) if name in experiment.search]
     if not names:
-        raise BadConfig("none of the run's indexes worked; see its errors in record.json")
+        raise BadConfig(f"none of the indexes of stage {stage} worked; see its errors in record.json")
     name = question.index or ("exact" if "exact" in names else names[0])
     if name not in names:
         raise BadConfig(f"the run has no index {name!r}; {nearest(name, names)}")
-    if question.effort is not None and _knob(Candidate(name, experiment.search[name])) is None:
-        raise BadConfig(f"{name} has no knob, so no --effort; leave it out")
-    measured = worked[worked["index"] == name]["effort"].dropna()
-    effort = question.effort if question.effort is not None else int(measured.max()) if len(measured) else None
-    return effort, Candidate(name, experiment.search[name])
+    target: Any = experiment.search[name].func
+    if question.effort is not None and (target.knob is None or question.effort < 1):
+        knob = "no knob" if target.knob is None else f"the knob {target.knob}, a whole number from 1"
+        raise BadConfig(f"--effort {question.effort}: {name} has {knob}")
+    row = max((row for row in worked if row["index"] == name), key=lambda row: row["effort"] or 0)
+    effort = question.effort or row["effort"]
+    factory = partial(target, **json.loads(row["index_params"]), efforts=[] if effort is None else [effort])
+    return _Choice(Candidate(name, factory), int(row["build_seed"]), effort)
 
 
 def _knob(candidate: Candidate) -> str | None:
@@ -96,7 +111,7 @@ def _knob(candidate: Candidate) -> str | None:
 class _Searcher:
     """An opened stage: the encoder's engine, the gallery's items and a loaded index."""
 
-    def __init__(self, record: RunRecord, experiment: Experiment, stage: str, candidate: Candidate) -> None:
+    def __init__(self, record: RunRecord, experiment: Experiment, stage: str, choice: _Choice) -> None:
         data = experiment.data
         if not isinstance(data, Dataset):
             raise BadConfig("no items to show")
@@ -108,7 +123,7 @@ class _Searcher:
         self.transforms = list(experiment.transforms.values())
         if self.transforms:
             self._fit(experiment, encoder, data)
-        self.index = open_index(record.folder / "results" / stage, candidate, experiment.measure.build_seeds[0])
+        self.index = open_index(record.folder / "results" / stage, choice.candidate, choice.build_seed)
 
     def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:
         """Fit the transforms as the run did; the training embeddings come from its cache."""

@@ -22,17 +22,12 @@ import pandas as pd
 from retrieval_bench.errors import BadConfig, CorruptInput, OutOfSpace, RunInUse
 
 SCHEMA = 1
+RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
+_PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
+_HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
 _LIBRARIES = (
-    "retrieval-bench",
-    "torch",
-    "timm",
-    "openvino",
-    "faiss-cpu",
-    "numpy",
-    "numba",
-    "pillow",
-    "simplejpeg",
-    "pandas",
+    *("retrieval-bench", "hydra-core", "torch", "torchvision", "timm", "openvino", "pytorch-lightning", "faiss-cpu"),
+    *("numpy", "scipy", "numba", "pandas", "pillow", "simplejpeg", "matplotlib", "h5py"),
 )
 
 
@@ -236,22 +231,48 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     return table
 
 
-def portable(config: Mapping[str, Any], start: Path | None = None) -> dict[str, Any]:
-    """A configuration without this machine in it: no `paths`, and absolute paths made relative to `start`.
+def portable(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A configuration without this machine in it: the cache is named so, other paths are relative to `folder`.
 
-    >>> portable({"paths": {"runs": "/a"}, "data": {"root": "/a/b", "n": 3}}, Path("/a/c"))
-    {'data': {'root': '../b', 'n': 3}}
+    A path is what stands under a key of `_PATHS`, and whatever is absolute.
+
+    >>> portable({"paths": {"cache": "/c"}, "data": {"root": "/a/b", "cache": "/c", "n": 3}}, Path("/a/runs/1"))
+    {'data': {'root': '${run}/../../b', 'cache': '${cache}', 'n': 3}}
     """
-    start = start or Path.cwd()
+    cache = str(config["paths"]["cache"])
+
+    def moved(key: str, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(name): moved(str(name), inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [moved(key, inner) for inner in value]
+        if not isinstance(value, str):
+            return value
+        if value == cache:
+            return CACHE
+        here = Path(value).is_absolute() or (key in _PATHS and Path(value).exists())
+        return f"{RUN}/{os.path.relpath(value, folder)}" if here else value
+
+    return {str(key): moved(str(key), value) for key, value in config.items() if key not in _HERE}
+
+
+def restored(config: Mapping[str, Any], folder: Path, cache: str) -> dict[str, Any]:
+    """What `portable` made portable, for this machine and the run folder `folder`.
+
+    >>> restored({"data": {"root": "${run}/../b", "cache": "${cache}"}}, Path("/runs/1"), "/c")
+    {'data': {'root': '/runs/b', 'cache': '/c'}}
+    """
 
     def moved(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: moved(inner) for key, inner in value.items()}
+            return {str(key): moved(inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [moved(inner) for inner in value]
-        return os.path.relpath(value, start) if isinstance(value, str) and Path(value).is_absolute() else value
+        if isinstance(value, str) and value.startswith(f"{RUN}/"):
+            return os.path.normpath(folder / value.removeprefix(f"{RUN}/"))
+        return cache if value == CACHE else value
 
-    return {str(key): moved(value) for key, value in config.items() if key != "paths"}
+    return {key: moved(value) for key, value in config.items()}
 
 
 Progress = Callable[[str, int, int], None]  # task, done, total

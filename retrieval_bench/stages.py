@@ -61,10 +61,9 @@ def prepare(experiment: Experiment, progress: Progress) -> list[Prepared]:
 def _given(experiment: Experiment, data: VectorDataset) -> Prepared:
     queries, gallery = data.queries(), data.gallery()
     queries, gallery, facts = _transformed(experiment, queries, gallery, data.train)
-    truth = data.truth() or _self_only(queries, gallery)
-    return Prepared(
-        _stage(experiment, "given", (queries, gallery), (truth, data.truth() is not None), float("nan")), facts
-    )
+    given = data.truth()
+    truth = _self_only(queries, gallery) if given is None else restrict(given, queries.ids, gallery.ids)
+    return Prepared(_stage(experiment, "given", (queries, gallery), (truth, given is not None), float("nan")), facts)
 
 
 def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder, progress: Progress) -> Prepared:
@@ -95,7 +94,7 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder,
         "unreadable": len(unreadable),
     }
     truth = data.truth()
-    if truth is not None and unreadable:
+    if truth is not None:  # in the order of the embeddings, without what could not be read
         truth = restrict(truth, pair[0].ids, pair[1].ids)
     known = truth or _self_only(pair[0], pair[1])
     stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
@@ -109,7 +108,7 @@ def _named(progress: Progress, task: str) -> Callable[[int, int], None]:
 def _transformed(
     experiment: Experiment, queries: Embeddings, gallery: Embeddings, training: Callable[[], Embeddings]
 ) -> tuple[Embeddings, Embeddings, dict[str, Any]]:
-    """Both sides after the fitted transforms; fitted on training embeddings, never on what is searched."""
+    """Both sides after the transforms, fitted on the training part (of given vectors perhaps the gallery itself)."""
     if not experiment.transforms:
         return queries, gallery, {}
     train = training()

@@ -253,3 +253,38 @@ def test_a_full_disk_is_told_and_loses_nothing(place: Path, monkeypatch: pytest.
     kept = [p for p in (folder / "results").rglob("neighbours-*") if p.stat().st_mtime_ns < before]
     assert kept and record.folder.name == folder.name
     shutil.rmtree(place / "runs")
+
+
+def test_a_broken_record_is_told_and_forced_away(place: Path) -> None:
+    record = run([*SMALL, "search=[exact,ivf]", IVF])
+    file = record.folder / "record.json"
+    whole = file.read_text()
+    file.write_text(whole[: len(whole) // 2])
+    with pytest.raises(CorruptInput, match="run it again with force=true"):
+        run([*SMALL, "search=[exact]"])
+    assert "exact" in set(run([*SMALL, "search=[exact]", "force=true"]).points["index"])
+
+
+def test_force_keeps_the_other_indexes(place: Path) -> None:
+    first = run([*SMALL, "search=[exact,ivf]", IVF])
+    kept = [row for row in first.rows if row["index"] == "ivf"]
+    second = run([*SMALL, "search=[exact]", "force=true"])
+    assert [row for row in second.rows if row["index"] == "ivf"] == kept
+    assert run([*SMALL, "search=[exact,ivf]", IVF]) == second, "nothing is missing"
+
+
+def test_rows_judge_each_half_and_depth_by_itself(place: Path) -> None:
+    record = run([*SMALL, "search=[exact]", "k=[3,99]", "cuts=[1,3]"])
+    rows = record.points[record.points["index"] == "exact"].set_index(["k", "half"])
+    for name in ("map_at_r", "r_precision"):  # 20 images a digit: R = 19
+        assert rows[name][3].isna().all() and rows[name][99].notna().all()
+        assert (rows[f"exact_{name}"][3] == rows[f"exact_{name}"][99]).all()
+    queries = pd.read_parquet(record.folder / "queries.parquet")
+    every = queries[(queries["pass"] == -1) & (queries["k"] == 99)].set_index("query_id")
+    from retrieval_bench.stats import halves
+
+    tune = halves(every.index.to_numpy(), 0)
+    assert 0 < tune.sum() < 100
+    for half, mask in (("all", slice(None)), ("tune", tune), ("report", ~tune)):
+        assert rows.loc[(99, half), "map_at_r"] == pytest.approx(every["map_at_r"][mask].mean(), abs=1e-12)
+    assert (rows["candidate_fraction"] == 1.0).all() and (rows["empty_rate"] == 0.0).all()

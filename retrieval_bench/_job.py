@@ -117,7 +117,18 @@ class Job:
 
     def points(self, depths: tuple[int, ...]) -> list[Point]:
         """Everything that is measured of this index, the costliest effort first: it warms the memory for the others."""
-        return [Point(effort, k) for k in depths for effort in reversed(self._recipe.efforts)]
+        listed = (self._measured(Point(effort, k)) for k in depths for effort in reversed(self._recipe.efforts))
+        return list(dict.fromkeys(listed))
+
+    def _measured(self, point: Point) -> Point:
+        """What is measured for a listed effort: where it cannot be less than the asked depth, that depth."""
+        if point.effort is None or not self._recipe.target.effort_at_least_k:
+            return point
+        return Point(max(point.effort, self._depth(point.k)), point.k)
+
+    def _depth(self, k: int) -> int:
+        """How long a list is asked for: ignored ids may stand in it, but it never has more rows than the gallery."""
+        return min(k + self._scene.extra, len(self._scene.gallery))
 
     def resume(self, limits: Limits, build_threads: int) -> None:
         """Take over what an earlier call finished under the same protocol; forget everything else."""
@@ -189,7 +200,7 @@ class Job:
 
     def search(self, point: Point, threads: int, told: Callable[[str], None]) -> None:
         """Search all queries in batches, check the answers, keep them and the time that the batches took."""
-        depth, count = point.k + self._scene.extra, len(self._scene.queries)
+        depth, count = self._depth(point.k), len(self._scene.queries)
         parts: list[Found] = []
         for start in range(0, count, BLOCK_QUERIES):
             stop = min(count, start + BLOCK_QUERIES)
@@ -210,6 +221,10 @@ class Job:
                 self._scene.check_scores(rows, scores)
         except ValueError as error:
             raise WorkerFailed(f"{self.name} at {point}: {error}") from error
+        highest = max(int(self.build["peak_rss_bytes"]), *(p.peak_rss_bytes for p in parts))
+        if highest > self.build["peak_rss_bytes"]:
+            self.build["peak_rss_bytes"] = highest
+            self._store.write_build(self.build)
         batch = {"seconds": sum(p.seconds for p in parts), "threads": threads, "n_queries": count}
         self._store.write_found(point, self._scene.queries.ids, result, batch)
 
@@ -221,8 +236,7 @@ class Job:
     def warm_up(self, point: Point, at_most: int, seconds: float, passes: int) -> int:
         """One pass that is thrown away; it decides how many queries this point times (or an earlier call did)."""
         asked = self._scene.asked
-        depth = point.k + self._scene.extra
-        times = self._ask(TimePass(asked[:at_most], depth, point.effort, seconds / passes))
+        times = self._ask(TimePass(asked[:at_most], self._depth(point.k), point.effort, seconds / passes))
         done = self._store.passes(point, passes)
         if done:
             ids, _ = self._store.times(point, done[:1])
@@ -234,13 +248,14 @@ class Job:
     def time_pass(self, point: Point, number: int) -> None:
         """Time the sample once, in an order that only the run's seed and the number of the pass decide."""
         rows = np.random.default_rng([self._scene.seed % 2**63, number]).permutation(self._samples[point])
-        ns = self._ask(TimePass(rows, point.k + self._scene.extra, point.effort, float("inf")))
+        ns = self._ask(TimePass(rows, self._depth(point.k), point.effort, float("inf")))
         self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
 
-    def result(self, points: Sequence[Point], passes: int) -> IndexResult:
-        """What is finished; points of which something is missing are left out."""
-        whole = [p for p in points if self.has_lists(p) and not self.missing_passes(p, passes)]
-        whole.sort(key=lambda p: (p.k, p.effort or 0))
+    def result(self, depths: Sequence[int], passes: int) -> IndexResult:
+        """What is finished, a point for every listed effort; points of which something is missing are left out."""
+        listed = [Point(effort, k) for k in depths for effort in self._recipe.efforts]
+        pairs = [(point.effort, self._measured(point)) for point in listed]
+        whole = [(e, p) for e, p in pairs if self.has_lists(p) and not self.missing_passes(p, passes)]
         return IndexResult(self.build, Points(self._store, whole, passes, self.build["build_s"] or 0.0))
 
     def finish(self) -> None:

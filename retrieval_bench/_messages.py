@@ -92,12 +92,16 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Rows and scores as the backend returned them, vectors scored a query (or none), seconds of the call."""
+    """Rows and scores as the backend returned them, vectors scored a query (or none), seconds of the call.
+
+    The peak of resident bytes during the call is above those after the imports; the queries themselves do not count.
+    """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float32]
     candidates: NDArray[np.int64] | None
     seconds: float
+    peak_rss_bytes: int
 
 
 @dataclass(frozen=True, eq=False)

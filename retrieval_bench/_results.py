@@ -18,7 +18,9 @@ class PointResult:
     """One operating point.
 
     Attributes:
-        result: lists of all queries, k + extra deep. timed_ids: [m] ids of the timed queries, the columns of `timing`.
+        effort: as listed. Where it cannot be less than the asked depth, smaller ones share one measurement.
+        result: lists of all queries, k + extra deep, at most the gallery's size.
+        timed_ids: [m] ids of the timed queries, the columns of `timing`.
         batch_seconds: of searching all queries in batches with `batch_threads` threads.
     """
 
@@ -33,10 +35,14 @@ class PointResult:
 
 @dataclass(frozen=True)
 class Points(Sequence[PointResult]):
-    """Finished points, read from their files one at a time: lists of all points together can be large."""
+    """Finished points, read from their files one at a time: lists of all points together can be large.
+
+    Attributes:
+        finished: listed effort, and the point that was measured for it.
+    """
 
     store: Store
-    finished: Sequence[Point]
+    finished: Sequence[tuple[int | None, Point]]
     passes: int
     build_s: float
 
@@ -50,12 +56,10 @@ class Points(Sequence[PointResult]):
     def __getitem__(self, at: int | slice) -> PointResult | Points:
         if isinstance(at, slice):
             return Points(self.store, self.finished[at], self.passes, self.build_s)
-        point = self.finished[at]
+        effort, point = self.finished[at]
         result, batch = self.store.found(point)
         ids, ns = self.store.times(point, range(1, self.passes + 1))
-        return PointResult(
-            point.effort, point.k, result, Timing(self.build_s, ns), ids, batch["seconds"], batch["threads"]
-        )
+        return PointResult(effort, point.k, result, Timing(self.build_s, ns), ids, batch["seconds"], batch["threads"])
 
 
 @dataclass(frozen=True)

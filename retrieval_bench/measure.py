@@ -292,4 +292,4 @@ def measure(  # noqa: PLR0917
     scene = Scene(queries, gallery, plan.similarity, plan.extra, plan.seed, folder)
     run = _Measurement(candidates, scene, plan, progress)
     run.run()
-    return [job.result(run.points(job), plan.settings.passes) for job in run.jobs]
+    return [job.result(sorted(set(plan.depths)), plan.settings.passes) for job in run.jobs]

@@ -23,7 +23,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._messages import Build, Built, Close, Failure, Found, Load, Request, Search, Start, TimePass
+from retrieval_bench._messages import (
+    ArrayFile,
+    Build,
+    Built,
+    Close,
+    Failure,
+    Found,
+    Load,
+    Request,
+    Search,
+    Start,
+    TimePass,
+)
 from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.search.base import Index
 from retrieval_bench.types import Similarity
@@ -35,9 +47,9 @@ LINUX = sys.platform == "linux"
 
 
 def prepared(block: NDArray[np.generic], similarity: Similarity) -> NDArray[np.float32]:
-    """Contiguous float32 rows, of unit length under cosine."""
+    """Contiguous float32 rows, a copy, of unit length under cosine."""
     if similarity is not Similarity.COSINE:
-        return np.ascontiguousarray(block, np.float32)
+        return np.array(block, np.float32, order="C")
     rows = np.array(block, np.float32, order="C")
     rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))[:, None].astype(np.float32)
     return rows
@@ -97,7 +109,7 @@ class Worker:
     def __init__(self) -> None:
         self._cores = sorted(os.sched_getaffinity(0)) if LINUX else []
         self._index: Index
-        self._queries: NDArray[np.generic]
+        self._queries: ArrayFile  # mapped for a moment only: pages of a map count as memory of this process
         self._similarity: Similarity
         self._baseline = 0
 
@@ -123,7 +135,7 @@ class Worker:
 
     def _start(self, request: Start) -> None:
         self._index = request.factory()
-        self._queries, self._similarity = request.queries.open(), request.similarity
+        self._queries, self._similarity = request.queries, request.similarity
         self._baseline = resident_bytes(peak=False)
 
     def _build(self, request: Build) -> Built:
@@ -140,16 +152,18 @@ class Worker:
 
     def _search(self, request: Search) -> Found:
         self._use(request.threads)
-        queries = prepared(self._queries[request.start : request.stop], self._similarity)
+        queries = prepared(self._queries.open()[request.start : request.stop], self._similarity)
         self._index.search(queries[:PRELUDE], request.k, request.effort)
+        _forget_peak()
         begin = time.perf_counter()
         rows, scores = self._index.search(queries, request.k, request.effort)
         seconds = time.perf_counter() - begin
-        return Found(np.asarray(rows), np.asarray(scores), self._index.candidates(), seconds)
+        peak = max(0, resident_bytes(peak=True) - self._baseline - queries.nbytes)
+        return Found(np.asarray(rows), np.asarray(scores), self._index.candidates(), seconds, peak)
 
     def _time(self, request: TimePass) -> NDArray[np.int64]:
         self._use(1)
-        queries = prepared(self._queries[request.rows], self._similarity)
+        queries = prepared(self._queries.open()[request.rows], self._similarity)
         search, k, effort, clock = self._index.search, request.k, request.effort, time.perf_counter_ns
         single = [queries[i : i + 1] for i in range(len(queries))]
         times = np.zeros(len(single), np.int64)

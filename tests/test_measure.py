@@ -17,6 +17,7 @@ import pytest
 
 from retrieval_bench.errors import BadConfig, OutOfSpace
 from retrieval_bench.measure import Candidate, IndexResult, Measure, Plan, forget, measure, open_index, result_folder
+from retrieval_bench.search.hnsw import HNSW
 from retrieval_bench.search.ivf import IVF
 from retrieval_bench.types import Similarity
 
@@ -196,6 +197,44 @@ def test_forget_deletes_what_is_named_and_nothing_else(tmp_path: Path, log: Log)
     old = len(log())
     ran(tmp_path / "r", "brute", "slow", build_seeds=[0, 1])
     assert [line for line in log()[old:] if line.startswith(("build", "load"))] == ["build slow float32"]
+
+
+def test_efforts_that_search_alike_are_measured_once(tmp_path: Path, log: Log) -> None:
+    """HNSW's queue is never shorter than the asked depth, 4 + 1 ignored here."""
+    from run_measure import SETTINGS, embeddings
+
+    sides = embeddings(30, 100_000, 1), embeddings(200, 7, 2)
+    plan = Plan(Similarity.DOT, [4], 1, 0, SETTINGS)
+    for efforts in ([1, 3, 5, 6], [2, 5]):
+        candidate = Candidate("hnsw", partial(HNSW, efforts=efforts))
+        result = measure([candidate], *sides, plan, tmp_path / "r", lambda *_: None)[1]
+        assert result.build["status"] == "ok" and [p.effort for p in result.points] == efforts
+        folder = result_folder(tmp_path / "r", candidate, 0)
+        assert sorted(f.name for f in folder.glob("batch-*")) == ["batch-e5-k4.json", "batch-e6-k4.json"]
+    first, second = (p.timing for p in result.points)
+    assert first is not None and second is not None
+    np.testing.assert_array_equal(first.nanoseconds, second.nanoseconds)
+
+
+def test_no_more_is_asked_than_the_gallery_has(tmp_path: Path, log: Log) -> None:
+    import faulty
+    from run_measure import SETTINGS, embeddings
+
+    plan = Plan(Similarity.DOT, [4, 6], 3, 0, SETTINGS)
+    sides = embeddings(30, 100_000, 1), embeddings(8, 7, 2)
+    candidate = Candidate("b", partial(faulty.Brute, name="b", efforts=[1]))
+    points = measure([candidate], *sides, plan, tmp_path / "r", lambda *_: None)[1].points
+    assert [(p.k, p.result.k) for p in points] == [(4, 7), (6, 8)]
+    assert {line.split()[4] for line in log() if line.startswith("search")} == {"7", "8"}
+
+
+def test_memory_of_the_batch_search_counts(tmp_path: Path, log: Log) -> None:
+    build = ran(tmp_path / "r", "Ravenous")["Ravenous"].build
+    assert build["status"] == "ok" and 256 < build["peak_rss_bytes"] / 2**20 < 300
+    (file,) = (tmp_path / "r").glob("Ravenous-*/build.json")
+    assert json.loads(file.read_text())["peak_rss_bytes"] == build["peak_rss_bytes"]
+    resumed = ran(tmp_path / "r", "Ravenous", passes=4)["Ravenous"].build
+    assert resumed["peak_rss_bytes"] == build["peak_rss_bytes"]
 
 
 def test_another_gallery_is_measured_anew(tmp_path: Path, log: Log) -> None:

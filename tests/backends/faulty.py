@@ -80,6 +80,19 @@ class Killed(Brute):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Ravenous(Brute):
+    """Takes 64 MB to build and 256 MB to search a batch."""
+
+    def build(self, vectors, similarity, seed):
+        np.ones(8 * 2**20)
+        super().build(vectors, similarity, seed)
+
+    def search(self, queries, k, effort):
+        if len(queries) > 1:
+            np.ones(32 * 2**20)
+        return super().search(queries, k, effort)
+
+
 class Segfault(Brute):
     def build(self, vectors, similarity, seed):
         ctypes.string_at(0)

@@ -36,7 +36,7 @@ def transformed(
     store = VectorStore(cache / "transformed" / key)
     with store.locked(_log.warning):
         if not store.state["finished"]:
-            _fit(transforms, train.vectors, seed)
+            fit_all(transforms, train.vectors, seed)
             dim = embeddings.dim
             for transform in transforms:
                 dim = transform.dim_out(dim)
@@ -46,7 +46,13 @@ def transformed(
         return replace(embeddings, vectors=store.vectors(), blocks=None, fingerprint=key)
 
 
-def _fit(transforms: Sequence[Transform], vectors: NDArray[np.generic], seed: int) -> None:
+def fit_all(transforms: Sequence[Transform], train_vectors: NDArray[np.generic], seed: int) -> None:
+    """Fit each transform on the training vectors [n, dim] as the ones before it leave them, in float32 and in blocks.
+
+    Raises:
+        BadConfig: a transform does not fit the training vectors.
+    """
+    vectors = train_vectors
     for i, transform in enumerate(transforms):
         transform.fit(vectors, seed)
         if i + 1 < len(transforms):

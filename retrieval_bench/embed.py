@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._item_batches import Batch, Embed, Job, batches, check_unreadable
-from retrieval_bench._transformed import transformed
+from retrieval_bench._transformed import fit_all, transformed
 from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
@@ -39,7 +39,7 @@ from retrieval_bench.encoder.base import (
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.types import Embeddings
 
-__all__ = ["Embed", "Embedded", "embed", "encode_one", "query_engine", "transformed"]
+__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "query_engine", "transformed"]
 
 _log = logging.getLogger(__name__)
 

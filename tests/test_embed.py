@@ -161,14 +161,15 @@ def test_unreadable_items_are_named_and_left_out(encoder: ImageEncoder, tmp_path
         np.testing.assert_array_equal(got.embeddings.ids, Source().items.ids[good])
         np.testing.assert_array_equal(got.embeddings.labels, np.array(good) % 3)
         np.testing.assert_allclose(got.embeddings.vectors, expected(encoder, good), rtol=1e-3, atol=1e-4)
-    with pytest.raises(TooManyUnreadable, match=r"3 of 40 .*max_unreadable=0.01.*0.png: 0 is damaged"):
+    with pytest.raises(TooManyUnreadable, match=r"at least 3 of 40 .*max_unreadable=0.01.*0.png: 0 is damaged"):
         run(Source(bad=bad), encoder, tmp_path)
 
 
 def test_too_many_unreadable_stops_early(encoder: ImageEncoder, tmp_path: Path) -> None:
     source = Source(n=400, bad=tuple(range(400)))
-    with pytest.raises(TooManyUnreadable, match="8 of 400"):
+    with pytest.raises(TooManyUnreadable, match="at least 8 of 400") as stopped:
         run(source, encoder, tmp_path)
+    assert stopped.value.items == [(f"{i}.png", f"{i} is damaged") for i in range(8)]
     assert max(source.reads) < 100
 
 

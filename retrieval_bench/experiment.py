@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +52,13 @@ class Experiment:
             raise BadConfig(f"data={self.data.name} brings its own vectors, so nothing is encoded; type encoder=none")
         if isinstance(self.data, Dataset) and not self.encoders:
             raise BadConfig(f"data={self.data.name} needs an encoder; type encoder=efficientnet_lite0, for instance")
+        name = str(self.config["name"])
+        if not re.fullmatch(r"[\w][\w.-]*", name):
+            raise BadConfig(f"name={name!r} becomes a folder under paths.runs: letters, digits, _, - and . are allowed")
+        if not self.config["paths"]["runs"]:
+            raise BadConfig("paths.runs is empty; type paths.runs=FOLDER")
+        if self.metrics and min(self.cuts) > max(self.k):
+            raise BadConfig(f"no cut-off of cuts={list(self.cuts)} is ≤ k={max(self.k)}; type cuts=[1,{max(self.k)}]")
         if not self.search:
             raise BadConfig("no index to measure; type search=[exact,hnsw], for instance")
 

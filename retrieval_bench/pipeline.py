@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from retrieval_bench.data.base import VectorDataset
 from retrieval_bench.errors import CorruptInput, TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
+from retrieval_bench.facts import stage_facts
 from retrieval_bench.measure import Candidate, Plan, measure, result_folder
-from retrieval_bench.metric.ann_recall import ann_recall
-from retrieval_bench.nearest import rescore
-from retrieval_bench.points import Exact, Stage, exact_search, gallery_rows, label_values, most_ignored, stage_rows
+from retrieval_bench.points import exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
     SCHEMA,
     Progress,
@@ -35,7 +32,6 @@ from retrieval_bench.record import (
 )
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.stages import Prepared, prepare
-from retrieval_bench.truth import tie_bounds
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +117,23 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
     }
 
 
+def asked(experiment: Experiment, record: RunRecord) -> pd.DataFrame:
+    """The points of a record that this experiment asks for, and the floor; earlier commands may have left others."""
+    wanted = {(name, json.dumps(_params(factory), sort_keys=True)) for name, factory in experiment.search.items()}
+    efforts = {name: set(experiment.efforts(name)) for name in experiment.search}
+    rows = [
+        row
+        for row in record.rows
+        if row["index"] == "null"
+        or (
+            (row["index"], row["index_params"]) in wanted
+            and (row["status"] == "failed" or row["effort"] in efforts[row["index"]])
+            and row["build_seed"] in experiment.measure.build_seeds
+        )
+    ]
+    return pd.DataFrame(rows)
+
+
 def _candidates(experiment: Experiment) -> list[Candidate]:
     return [Candidate(name, factory) for name, factory in experiment.search.items() if name != "null"]
 
@@ -168,41 +181,8 @@ def _measured(
         rows += stage_points
         tables["queries"].append(queries)
         tables["neighbours"].append(neighbours)
-        facts[stage.name] = prepared.facts | _stage_facts(experiment, stage, exact, extra)
+        facts[stage.name] = prepared.facts | stage_facts(experiment, stage, exact, extra)
     return _written(experiment, stages, folder, old, (rows, tables, facts))
-
-
-def _stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
-    """Counts and checks of a stage that belong beside its numbers."""
-    facts: dict[str, Any] = {"n_queries": len(stage.queries), "n_gallery": len(stage.gallery), "dim": stage.gallery.dim}
-    if exact.relevant is not None and stage.truth is not None:
-        lost = stage.queries.ids[exact.relevant == 0]
-        facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist()}
-        facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
-    like = protocol(experiment).get("stored_similarity") in (None, str(stage.similarity))
-    like = like and not experiment.transforms
-    if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
-        facts["stored_neighbours"] = _agreement(stage, exact, stored)
-    return facts
-
-
-def _bounds(stage: Stage, k: int, exact: Exact) -> dict[str, list[float]]:
-    """Metric → [pessimistic, optimistic] mean of the exact search where equal scores leave the order open."""
-    if stage.truth is None:
-        return {}
-    bounds = tie_bounds(stage.queries, stage.gallery, stage.truth, stage.similarity, k)
-    best, worst = ({n: float(np.nanmean(v)) for n, v in label_values(b, stage, k).items() if "@" in n} for b in bounds)
-    return {name: [worst[name], best[name]] for name in best if best[name] - worst[name] > 1e-12}
-
-
-def _agreement(stage: Stage, exact: Exact, stored: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
-    """ann_recall of our exact search against the neighbours that came with the data."""
-    k = min(stored.shape[1], exact.neighbours.k)
-    rows = gallery_rows(stage.gallery, stored[:, :k])
-    scores = rescore(stage.queries.vectors, stage.gallery.vectors, rows, stage.similarity)
-    ours = exact.neighbours.ids[:, :k], exact.scores[:, :k]
-    recall = ann_recall(stored[:, :k], ours[0], scores, ours[1], exact.tolerance[:, k - 1], k)
-    return {"k": k, "ann_recall": float(np.nanmean(recall))}
 
 
 def _written(

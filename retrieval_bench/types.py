@@ -84,10 +84,11 @@ class Embeddings:
         for start in range(0, len(self), BLOCK_ROWS):
             block = np.asarray(self.vectors[start : start + BLOCK_ROWS])
             if block.dtype.kind == "f":
-                bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+                with np.errstate(over="ignore"):  # every index computes in float32
+                    bad = np.flatnonzero(~np.isfinite(block.astype(np.float32, copy=False)).all(axis=1))
                 if len(bad):
                     raise CorruptInput(
-                        f"NaN or infinite values in the vectors of rows {(bad[:5] + start).tolist()}"
+                        f"NaN or infinite values (in float32) in the vectors of rows {(bad[:5] + start).tolist()}"
                         f" (ids {self.ids[bad[:5] + start].tolist()}); remove these rows or encode them again"
                     )
             if similarity is Similarity.COSINE:

@@ -166,7 +166,7 @@ def test_vectors_that_cannot_be_searched(place: Path) -> None:
     good = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     bad = good.copy()
     bad[3, 1] = np.nan
-    with pytest.raises(CorruptInput, match=r"NaN or infinite values in the vectors of rows \[3\]"):
+    with pytest.raises(CorruptInput, match=r"NaN or infinite values \(in float32\) in the vectors of rows \[3\]"):
         run(vectors(place, bad))
     bad[3] = 0
     with pytest.raises(CorruptInput, match="zero vectors have no direction"):

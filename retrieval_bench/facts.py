@@ -1,0 +1,62 @@
+"""Counts and checks of a stage that belong beside its numbers in the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from retrieval_bench.data.base import VectorDataset
+from retrieval_bench.errors import CorruptInput
+from retrieval_bench.experiment import Experiment
+from retrieval_bench.metric.ann_recall import ann_recall
+from retrieval_bench.nearest import rescore
+from retrieval_bench.points import Exact, Stage, gallery_rows, label_values
+from retrieval_bench.truth import tie_bounds
+
+
+def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
+    """Counts and checks of a stage that belong beside its numbers."""
+    facts: dict[str, Any] = {"n_queries": len(stage.queries), "n_gallery": len(stage.gallery), "dim": stage.gallery.dim}
+    if exact.relevant is not None and stage.truth is not None:
+        lost = stage.queries.ids[exact.relevant == 0]
+        labels = stage.truth.query_labels
+        classes = [] if labels is None else np.unique(labels[exact.relevant == 0]).tolist()
+        facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist(), "labels": classes}
+        facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
+    like = experiment.data.protocol.get("stored_similarity") in (None, str(stage.similarity))
+    like = like and not experiment.transforms
+    if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
+        facts["stored_neighbours"] = _agreement(stage, exact, stored)
+    return facts
+
+
+def _bounds(stage: Stage, k: int, exact: Exact) -> dict[str, list[float]]:
+    """Metric → [pessimistic, optimistic] mean of the exact search where equal scores leave the order open."""
+    if stage.truth is None:
+        return {}
+    bounds = tie_bounds(stage.queries, stage.gallery, stage.truth, stage.similarity, k)
+    best, worst = ({n: float(np.nanmean(v)) for n, v in label_values(b, stage, k).items() if "@" in n} for b in bounds)
+    return {name: [worst[name], best[name]] for name in best if best[name] - worst[name] > 1e-12}
+
+
+def _agreement(stage: Stage, exact: Exact, stored: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
+    """ann_recall between our exact search and the neighbours that came with the data, the smaller of both ways.
+
+    Raises:
+        CorruptInput: the stored lists are no neighbours: an id twice in a row, or not the nearest.
+    """
+    k = min(stored.shape[1], exact.neighbours.k)
+    lists = np.sort(stored[:, :k], axis=1)
+    twice = ((lists[:, 1:] == lists[:, :-1]) & (lists[:, 1:] >= 0)).any(axis=1)
+    if twice.any():
+        raise CorruptInput(
+            f"the stored neighbours repeat an id in the lists of queries {np.flatnonzero(twice)[:5].tolist()}"
+        )
+    rows = gallery_rows(stage.gallery, stored[:, :k])
+    scores = rescore(stage.queries.vectors, stage.gallery.vectors, rows, stage.similarity)
+    ours = exact.neighbours.ids[:, :k], exact.scores[:, :k]
+    slack = exact.tolerance[:, k - 1]
+    recall = ann_recall(stored[:, :k], ours[0], scores, ours[1], slack, k)
+    back = ann_recall(ours[0], stored[:, :k], ours[1], scores, slack, k)
+    return {"k": k, "ann_recall": min(float(np.nanmean(recall)), float(np.nanmean(back)))}

@@ -75,8 +75,8 @@ def check_unreadable(unreadable: list[tuple[str, str]], job: Job) -> None:
     if len(unreadable) > limit * n:
         named = "; ".join(f"{key}: {reason}" for key, reason in unreadable[:3])
         raise TooManyUnreadable(
-            f"at least {len(unreadable)} of {n} items cannot be read, more than embed.max_unreadable={limit:g} allows: {named}"
-            f"{' …' if len(unreadable) > 3 else ''}; mend or remove them, or raise the limit",
+            f"at least {len(unreadable)} of {n} items cannot be read, more than embed.max_unreadable={limit:g} allows:"
+            f" {named}{' …' if len(unreadable) > 3 else ''}; mend or remove them, or raise the limit",
             [(str(key), str(reason)) for key, reason in unreadable],
         )
 

@@ -1,6 +1,7 @@
 """A backend of a user's own: one file and one yaml outside the package, with the package installed from its wheel."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,48 +11,21 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BACKEND = '''
-from pathlib import Path
-
-import numpy as np
-
-from retrieval_bench.search.base import Index
-from retrieval_bench.types import Similarity
+BROKEN = """
+from my_index import MyIndex
 
 
-class MyIndex(Index):
-    """Exact search over every n-th vector."""
-
-    similarities = frozenset({Similarity.COSINE, Similarity.DOT})
-    knob = "step"
-
-    def __init__(self, broken=False, efforts=(1,)):
-        self.broken, self.efforts = broken, efforts
-
+class MyBroken(MyIndex):
     def build(self, vectors, similarity, seed):
-        if self.broken:
-            raise RuntimeError("my own mistake")
-        self.vectors = np.asarray(vectors, np.float32)
-
-    def search(self, queries, k, effort):
-        scores = np.full((len(queries), len(self.vectors)), -np.inf, np.float32)
-        scores[:, ::effort] = queries @ self.vectors[::effort].T
-        rows = np.argsort(-scores, axis=1)[:, :k]
-        found = np.take_along_axis(scores, rows, axis=1)
-        return np.where(np.isinf(found), -1, rows), found
-
-    def save(self, path):
-        np.save(Path(path) / "vectors.npy", self.vectors)
-
-    def load(self, path):
-        self.vectors = np.load(Path(path) / "vectors.npy")
-'''
-YAML = """# @package search.{name}
-_target_: my_index.MyIndex
-_partial_: true
-broken: {broken}
-efforts: [1, 4]
+        raise RuntimeError("my own mistake")
 """
+
+
+def told_by_the_readme(language: str, about: str) -> str:
+    """The README's only fenced block of a language that mentions something."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    (block,) = (block for block in blocks if about in block)
+    return block
 
 
 @pytest.fixture(scope="module")
@@ -74,20 +48,23 @@ def retrieval_bench(wheel: Path, folder: Path, *argv: str) -> subprocess.Complet
 
 
 def test_runs_from_the_wheel_in_an_empty_directory(wheel: Path, tmp_path: Path) -> None:
-    (tmp_path / "my_index.py").write_text(BACKEND)
+    (tmp_path / "my_index.py").write_text(told_by_the_readme("python", "class MyIndex"))
+    (tmp_path / "my_broken.py").write_text(BROKEN)
+    text = told_by_the_readme("yaml", "_target_: my_index.MyIndex")
     (tmp_path / "my_conf" / "search").mkdir(parents=True)
-    for name in ("my_index", "my_broken"):
-        text = YAML.format(name=name, broken=str(name == "my_broken").lower())
-        (tmp_path / "my_conf" / "search" / f"{name}.yaml").write_text(text)
+    (tmp_path / "my_conf" / "search" / "my_index.yaml").write_text(text)
+    broken = text.replace("my_index", "my_broken").replace("MyIndex", "MyBroken")
+    (tmp_path / "my_conf" / "search" / "my_broken.yaml").write_text(broken)
     overrides = [
         *("data=digits", "data.n_test=100", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
         *("embed.engine=torch", "measure.max_queries=20", "logger=[]", "search=[exact,my_index,my_broken]"),
     ]
     refused = retrieval_bench(wheel, tmp_path, "run", "--config-dir", "my_conf", *overrides)
     assert refused.returncode == 2
-    assert "type allow=[my_index.MyIndex]" in " ".join(refused.stderr.split()) and "Traceback" not in refused.stderr
+    assert re.search(r"type allow=\[my_(index\.MyIndex|broken\.MyBroken)", " ".join(refused.stderr.split()))
+    assert "Traceback" not in refused.stderr
 
-    allowed = [*overrides, "allow=[my_index.MyIndex]"]
+    allowed = [*overrides, "allow=[my_index.MyIndex,my_broken.MyBroken]"]
     done = retrieval_bench(wheel, tmp_path, "run", "--config-dir", "my_conf", *allowed)
     assert done.returncode == 0, done.stderr
     assert "my_index" in done.stdout and "my own mistake" in " ".join(done.stdout.split())

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,29 @@ import yaml
 
 from retrieval_bench.errors import BadConfig
 
+STAGES = ("random", "pretrained")
+SINGLE = ("data", "encoder", "embed", "measure")
+MANY = ("transform", "search", "metric", "logger")
 RESERVED = frozenset({"_target_", "_partial_"})
 Node = Mapping[str, Any]
+# What of Hydra's own configuration a config file could use to run foreign code, or to read or write foreign files.
+_GUARDED = (
+    "callbacks",
+    "job_logging",
+    "hydra_logging",
+    "searchpath",
+    "launcher",
+    "env",
+    "output_subdir",
+    "run",
+    "sweep",
+)
+_GUARDED_JOB = ("chdir", "env_set")
+# Exact shapes, since a longer dotted path would reach whatever a plugin's module imports, `os` for instance.
+_PLUGIN = re.compile(
+    r"hydra\._internal\.core_plugins\.\w+\.Basic(Launcher|Sweeper)|hydra_plugins(\.\w+){1,2}\.\w*(Launcher|Sweeper)"
+    r"|optuna\.samplers\.\w+Sampler"
+)
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
@@ -32,6 +56,120 @@ def nearest(given: str, valid: Iterable[str]) -> str:
     close = get_close_matches(given, valid, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return f"{hint}Allowed: {', '.join(valid) or 'nothing'}"
+
+
+def wrong_key(key: str, known: Mapping[Any, Any], top: Sequence[str]) -> str | None:
+    """What is wrong with a key, if anything: its first part that does not exist, and what does."""
+    node: Any = known
+    path = ""
+    for part in key.split("."):
+        valid = top if node is known else sorted(map(str, node)) if isinstance(node, Mapping) else []
+        if part not in valid:
+            return f"there is no {key}: {path or 'the configuration'} has no {part!r}; {nearest(part, valid)}"
+        path = f"{path}.{part}" if path else part
+        node = node.get(part)
+    return None
+
+
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """One of a few words, or BadConfig."""
+    if value not in allowed:
+        raise BadConfig(f"{name}={value} does not exist; {nearest(str(value), allowed)}")
+    return str(value)
+
+
+def positive(name: str, values: Any) -> tuple[int, ...]:
+    """One whole number from 1 or a list of them, sorted and without repeats, or BadConfig."""
+    values = values if isinstance(values, list) else [values]
+    if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
+        raise BadConfig(f"{name}={values}: whole numbers from 1 are needed, for instance {name}=[10,100]")
+    return tuple(sorted(set(values)))
+
+
+def encoder_nodes(config: Mapping[str, Any]) -> dict[str, Node]:
+    """Stage → node of the encoder; the random stage is the same encoder without weights. Else BadConfig."""
+    node = config["encoder"]
+    if node is None:
+        return {}
+    wanted = config["stage"] if isinstance(config["stage"], list) else [config["stage"]]
+    stages = {choice("stage", stage, STAGES) for stage in wanted}
+    nodes = {"random": {**node, "weights": "none"}, "pretrained": node}
+    return {stage: nodes[stage] for stage in STAGES if stage in ({"random"} if nodes["random"] == node else stages)}
+
+
+def allowed(parsed: Sequence[Any]) -> tuple[str, ...]:
+    """The targets that Hydra's parsed overrides of the command line allow: nothing else counts as permission."""
+    typed = [override for override in parsed if override.key_or_group == "allow" and not override.is_delete()]
+    for override in typed:
+        if not isinstance(override.value(), list):
+            raise BadConfig(f"{override.input_line}: one list is needed, for instance allow=[my_index.MyIndex]")
+    return tuple(str(target) for override in typed for target in override.value())
+
+
+def make_importable(allow: Iterable[str], config_dir: Path | None = None) -> None:
+    """Let own backends be imported from the current folder and `config_dir`, if any are allowed; twice does no harm."""
+    if not set(allow):
+        return
+    folders = [str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())])]
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
+
+
+def guard_hydra(targets: Iterable[str], given: Any, shipped: Any) -> None:
+    """Refuse config files that reach for Hydra's callbacks, logging, paths, environment or foreign plugins.
+
+    `given` and `shipped` are Hydra's part as plain values, with the config files and without. Raises BadConfig.
+    """
+    for target in targets:
+        if not _PLUGIN.fullmatch(target):
+            raise BadConfig(
+                f"a config file sets _target_ {target} within hydra, which is not a Hydra plugin; "
+                "choose one with hydra/launcher=NAME or hydra/sweeper=NAME"
+            )
+    changed = [key for key in _GUARDED if given[key] != shipped[key]]
+    changed += [f"job.{key}" for key in _GUARDED_JOB if given["job"][key] != shipped["job"][key]]
+    swept = (given["sweeper"] or {}).get("params") or {}
+    changed += [f"sweeper.params.{key}" for key in swept if str(key).lstrip("+~").startswith("hydra")]
+    if changed:
+        raise BadConfig(
+            f"a config file sets hydra.{changed[0]}, which could run foreign code; only the command line may set it"
+        )
+
+
+def hydra_targets(node: Any, unknown: type[Exception], depth: int = 0) -> Iterator[str]:
+    """Every `_target_` below a node, with interpolations followed as Hydra would follow them.
+
+    `unknown` is what the node raises for a value that is not known before a job starts (its number, its folder).
+    """
+    if depth > 20:
+        raise BadConfig("a config file nests hydra's own configuration without end")
+    for key in node if isinstance(node, Mapping) else range(len(node)):
+        try:
+            value = node[key]
+        except unknown:
+            continue
+        if key == "_target_":
+            yield str(value)
+        if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
+            yield from hydra_targets(value, unknown, depth + 1)
+
+
+def sweeps(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]]:
+    """Overrides of all that a sweep composes: every combination of swept groups, with the first of swept values.
+
+    `parsed` are Hydra's overrides (an interval has no first value and is left out); groups lie in `folders`.
+    """
+    choices: dict[str, list[str]] = {}  # a later override of the same key wins, as in Hydra
+    for override in parsed:
+        key, homes = override.get_key_element(), [folder / override.key_or_group for folder in folders]
+        if override.is_choice_sweep() and override.value_type.name == "GLOB_CHOICE_SWEEP":
+            names = override.value().filter(sorted({file.stem for home in homes for file in home.glob("*.yaml")}))
+            choices[key] = [f"{key}={name}" for name in names]
+        elif override.is_discrete_sweep():
+            swept = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            choices[key] = swept if any(home.is_dir() for home in homes) else swept[:1]
+        elif not override.is_sweep_override():
+            choices[key] = [str(override.input_line)]
+    return [list(combination) for combination in product(*choices.values())]
 
 
 def _targets(node: Any) -> Iterator[Node]:
@@ -50,7 +188,7 @@ def shipped_targets(conf: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for file in sorted(conf.rglob("*.yaml")):
         for node in _targets(yaml.safe_load(file.read_text(encoding="utf-8"))):
-            found.setdefault(node["_target_"], {}).update({k: v for k, v in node.items() if k not in RESERVED})
+            found.setdefault(node["_target_"], {}).update({k: v for k, v in node.items() if k != "_target_"})
     return found
 
 
@@ -86,6 +224,24 @@ class Binder:
         self.shipped = shipped_targets(conf)
         self.allow = frozenset(allow)
 
+    def check_all(self, config: Mapping[str, Any]) -> None:
+        """Check a whole plain configuration; its own `allow` permits nothing.
+
+        Raises:
+            BadConfig: as `check`, and for a part without a target, or an `allow` or seed that is wrong.
+        """
+        if foreign := sorted({*map(str, config["allow"] or ())} - self.allow):
+            raise BadConfig(f"`allow` may be set on the command line only; a config file sets it to {foreign}")
+        if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):
+            raise BadConfig(f"seed={config['seed']}: a whole number is needed")
+        parts = {key: config[key] for key in SINGLE if key != "encoder" or config[key] is not None}
+        for group in MANY:
+            parts |= {f"{group}.{name}": node for name, node in (config.get(group) or {}).items()}
+        for where, node in parts.items():
+            if not isinstance(node, Mapping) or "_target_" not in node:
+                raise BadConfig(f"{where} has no _target_; choose one of the shipped parts, for instance {where}=NAME")
+        self.check({key: value for key, value in config.items() if key != "allow"})
+
     def parameters(self, target: str, where: str) -> dict[str, Any]:
         """Parameters of a target.
 
@@ -93,7 +249,7 @@ class Binder:
             BadConfig: the target is neither shipped nor allowed.
         """
         if target in self.shipped:
-            return self.shipped[target]
+            return {key: value for key, value in self.shipped[target].items() if key not in RESERVED}
         if target in self.allow:
             return _parameters(target)
         close = get_close_matches(target, self.shipped, n=1, cutoff=0.8)
@@ -119,8 +275,18 @@ class Binder:
         for key, value in node.items():
             self.check(value, f"{where}.{key}" if where else str(key))
 
+    def _partial(self, target: str, where: str) -> bool | None:
+        """Whether a node is to be built later (an index, in its worker); none where its owner may decide."""
+        if target in self.shipped:
+            return bool(self.shipped[target].get("_partial_", False))
+        group, *rest = where.split(".")
+        if len(rest) > 1 or group in {"metric", "logger"}:
+            return None
+        return group == "search"
+
     def _check_keys(self, node: Node, where: str) -> None:
-        valid = self.parameters(str(node["_target_"]), where)
+        target = str(node["_target_"])
+        valid = self.parameters(target, where)
         for key, value in node.items():
             if key in RESERVED:
                 continue
@@ -129,3 +295,6 @@ class Binder:
             word = _wrong_type(value, valid[key])
             if word:
                 raise BadConfig(f"{where}.{key}={value!r}: {word} is needed, for instance {where}.{key}={valid[key]}")
+        wanted = self._partial(target, where)
+        if wanted is not None and node.get("_partial_", False) is not wanted:
+            raise BadConfig(f"{where}._partial_={node.get('_partial_', False)}: {str(wanted).lower()} is needed here")

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.binding import Binder, nearest
+from retrieval_bench.binding import (
+    Binder,
+    allowed,
+    choice,
+    encoder_nodes,
+    guard_hydra,
+    hydra_targets,
+    make_importable,
+    nearest,
+    positive,
+    sweeps,
+    wrong_key,
+)
 from retrieval_bench.errors import BadConfig, RetrievalBenchError
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
     from retrieval_bench.experiment import Experiment
@@ -21,10 +36,6 @@ if TYPE_CHECKING:
 # In a wheel `conf` lies inside the package, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
-STAGES = ("pretrained", "random")
-# What of Hydra's own configuration a config file could use to run foreign code or to read foreign files.
-_GUARDED = ("callbacks", "job_logging", "hydra_logging", "searchpath")
-_PLUGINS = ("hydra._internal.core_plugins.", "hydra_plugins.", "optuna.samplers.", "omegaconf.")
 
 
 def _user_cache() -> str:
@@ -39,23 +50,39 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictCon
     Raises:
         BadConfig: a group, key or value does not exist; names the nearest valid ones.
     """
-    from hydra import compose as hydra_compose
+    with _initialised(config_dir):
+        return _compose(overrides, config_dir)
+
+
+@contextmanager
+def _initialised(config_dir: Path | None) -> Iterator[None]:
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
     if config_dir is not None and not config_dir.is_dir():
         raise BadConfig(f"--config-dir {config_dir} is not a folder")
-    extra = _searchpath(config_dir)
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            config = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
-            typed = [o for o in overrides if not o.lstrip("+~").startswith("hydra.")]
-            _guard(hydra_compose("config", overrides=[*typed, *extra], return_hydra_config=True), extra)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise _diagnose(overrides, config_dir, error) from error
+        yield
+
+
+def _compose(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+    from hydra import compose as hydra_compose
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    extra = _searchpath(config_dir)
+    try:
+        config = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
+        typed = [o for o in overrides if not o.lstrip("+~").startswith("hydra.")]
+        own = hydra_compose("config", overrides=[*typed, *extra], return_hydra_config=True)
+        groups = [o for o in typed if o.startswith("hydra/launcher=")]
+        shipped = hydra_compose("config", overrides=[*groups, *extra], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _diagnose(overrides, config_dir, error) from error
+    known: Any = OmegaConf.to_container(shipped.hydra)
+    guard_hydra(list(hydra_targets(own.hydra, OmegaConfBaseException)), OmegaConf.to_container(own.hydra), known)
     return config
 
 
@@ -63,23 +90,16 @@ def _searchpath(config_dir: Path | None) -> list[str]:
     return [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
 
 
-def _guard(config: DictConfig, extra: Sequence[str]) -> None:
-    """Refuse a config file that reaches for Hydra's callbacks, logging, search path or foreign plugins."""
-    from hydra import compose as hydra_compose
-    from omegaconf import OmegaConf
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    shipped = hydra_compose("config", overrides=list(extra), return_hydra_config=True)
-    for key in _GUARDED:
-        if OmegaConf.to_container(config.hydra)[key] != OmegaConf.to_container(shipped.hydra)[key]:  # type: ignore[index, call-overload]
-            raise BadConfig(
-                f"a config file sets hydra.{key}, which could run foreign code; only the command line may set it"
-            )
-    for key in ("launcher", "sweeper"):
-        target = str(config.hydra[key].get("_target_", ""))
-        if not target.startswith(_PLUGINS):
-            raise BadConfig(
-                f"hydra.{key}._target_ is {target}, which is not a Hydra plugin; choose one with hydra/{key}=NAME"
-            )
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as syntax:
+        raise BadConfig(
+            f"{syntax}\nAn override is key=value; quote lists for the shell: 'search=[exact,hnsw]'"
+        ) from syntax
 
 
 def _options(group: str, config_dir: Path | None) -> list[str]:
@@ -94,14 +114,10 @@ def _diagnose(overrides: Sequence[str], config_dir: Path | None, error: Exceptio
     """Turn Hydra's refusal into one message that names the nearest valid groups, options or keys."""
     from hydra import compose as hydra_compose
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     loader = GlobalHydra.instance().config_loader()
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as syntax:
-        return BadConfig(f"{syntax}\nAn override is key=value; quote lists for the shell: 'search=[exact,hnsw]'")
+    parsed = _parse(overrides)
     groups = []
     for override in parsed:
         options = _options(override.key_or_group, config_dir)
@@ -119,23 +135,10 @@ def _diagnose(overrides: Sequence[str], config_dir: Path | None, error: Exceptio
     top = sorted({*map(str, known), *loader.list_groups("")} - {"hydra"})
     for override in parsed:
         if str(override.input_line) not in groups and not override.is_add():
-            wrong = _wrong_key(override.key_or_group, known, top)
+            wrong = wrong_key(override.key_or_group, known, top)
             if wrong:
                 return BadConfig(wrong)
     return BadConfig(str(error))
-
-
-def _wrong_key(key: str, known: DictConfig, top: Sequence[str]) -> str | None:
-    """What is wrong with a key, if anything: its first part that does not exist, and what does."""
-    node: Any = known
-    path = ""
-    for part in key.split("."):
-        valid = top if node is known else sorted(map(str, node)) if isinstance(node, Mapping) else []
-        if part not in valid:
-            return f"there is no {key}: {path or 'the configuration'} has no {part!r}; {nearest(part, valid)}"
-        path = f"{path}.{part}" if path else part
-        node = node.get(part)
-    return None
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -158,19 +161,6 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
 
 
-def _choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise BadConfig(f"{name}={value} does not exist; {nearest(str(value), allowed)}")
-    return str(value)
-
-
-def _positive(name: str, values: Any) -> tuple[int, ...]:
-    values = values if isinstance(values, list) else [values]
-    if not values or any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
-        raise BadConfig(f"{name}={values}: whole numbers from 1 are needed, for instance {name}=[10,100]")
-    return tuple(sorted(set(values)))
-
-
 def _build(node: Any) -> Any:
     """Instantiate a checked node; a constructor's complaint becomes a message instead of a traceback."""
     from hydra.errors import InstantiationException
@@ -187,19 +177,6 @@ def _build(node: Any) -> Any:
         raise
 
 
-def _encoders(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Stage → constructor of the encoder; the random stage is the same encoder without weights."""
-    node = config["encoder"]
-    if node is None:
-        return {}
-    wanted = config["stage"] if isinstance(config["stage"], list) else [config["stage"]]
-    stages = {_choice("stage", stage, STAGES) for stage in wanted}
-    if node.get("weights") == "none":
-        stages = {"random"}
-    nodes = {"random": {**node, "weights": "none"}, "pretrained": node}
-    return {stage: partial(_build, nodes[stage]) for stage in ("random", "pretrained") if stage in stages}
-
-
 def experiment(overrides: Sequence[str], config_dir: Path | None = None) -> Experiment:
     """Compose, check and instantiate the parts of one run.
 
@@ -207,22 +184,22 @@ def experiment(overrides: Sequence[str], config_dir: Path | None = None) -> Expe
         RetrievalBenchError: anything that the user can mend.
     """
     config = _plain(compose(overrides, config_dir))
-    typed_allow = [o for o in overrides if o.lstrip("+").startswith("allow=")]
-    if config["allow"] and not typed_allow:
-        raise BadConfig("`allow` may be set on the command line only, not by a config file")
-    if config["allow"]:
-        sys.path[:0] = [str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())])]
-    return assemble(config)
+    allow = allowed(_parse(overrides))
+    make_importable(allow, config_dir)
+    return assemble(config, allow)
 
 
-def assemble(config: dict[str, Any]) -> Experiment:
-    """The live objects of a plain configuration, checked first."""
-    Binder(CONF, config["allow"]).check({k: v for k, v in config.items() if k != "allow"})
-    similarity = Similarity(_choice("similarity", config["similarity"], list(Similarity)))
-    k, cuts = _positive("k", config["k"]), _positive("cuts", config["cuts"])
-    if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):
-        raise BadConfig(f"seed={config['seed']}: a whole number is needed")
-    encoders = _encoders(config)
+def assemble(config: dict[str, Any], allow: Sequence[str] = ()) -> Experiment:
+    """The live objects of a plain configuration, checked first.
+
+    Args:
+        config: as composed; its own `allow` permits nothing.
+        allow: targets of the user's own that the user typed.
+    """
+    Binder(CONF, allow).check_all(config)
+    similarity = Similarity(choice("similarity", config["similarity"], list(Similarity)))
+    k, cuts = positive("k", config["k"]), positive("cuts", config["cuts"])
+    encoders = {stage: partial(_build, node) for stage, node in encoder_nodes(config).items()}
     data = _build(config["data"])
 
     from retrieval_bench.experiment import Experiment
@@ -259,17 +236,46 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
 
 
 def multirun(overrides: Sequence[str], config_dir: Path | None, task: Callable[[Experiment], None]) -> None:
-    """A sweep through Hydra's own sweepers and launchers; `task` gets each job's experiment."""
+    """A sweep through Hydra's own sweepers and launchers; `task` gets each job's experiment.
+
+    Raises:
+        RetrievalBenchError: anything that the user can mend; of jobs that fail, the first one's.
+    """
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
-    compose([o for o in overrides if o.lstrip("+~").startswith("hydra")], config_dir)  # guards before callbacks can run
-    sys.argv = ["retrieval-bench", "-m", *overrides, *([] if config_dir is None else ["--config-dir", str(config_dir)])]
-    job = partial(_job, task=task)
-    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    allow = allowed(_parse(overrides))
+    _guard_sweep(overrides, config_dir)
+    own = [] if config_dir is None else ["--config-dir", str(config_dir)]
+    job = partial(_job, task=task, allow=allow, config_dir=config_dir)
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["retrieval-bench", "-m", *overrides, *own]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a traceback and exiting
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadConfig(str(error)) from error
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _job(config: DictConfig, task: Callable[[Experiment], None]) -> None:
-    task(assemble(_plain(config)))
+def _guard_sweep(overrides: Sequence[str], config_dir: Path | None) -> None:
+    """Guard every combination of groups before Hydra's callbacks and logging can run."""
+    folders = [CONF] if config_dir is None else [CONF, config_dir]
+    with _initialised(config_dir):
+        for combination in sweeps(_parse(overrides), folders):
+            params = _compose(combination, config_dir).hydra.sweeper.get("params") or {}
+            swept = [f"{key}={value}" for key, value in params.items()]
+            for inner in sweeps(_parse([*swept, *overrides]), folders) if swept else ():
+                _compose(inner, config_dir)
+
+
+def _job(config: DictConfig, task: Callable[[Experiment], None], allow: Sequence[str], config_dir: Path | None) -> None:
+    make_importable(allow, config_dir)
+    task(assemble(_plain(config), allow))
 
 
 def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
@@ -279,6 +285,12 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
     return str(yaml.safe_dump(_plain(compose(overrides, config_dir)), sort_keys=False))
 
 
-def reopen(config: Mapping[str, Any]) -> Experiment:
-    """The live objects of a finished run, from the configuration in its record."""
-    return assemble({**config, "paths": _plain(compose([]))["paths"]})
+def reopen(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Experiment:
+    """The live objects of a finished run, from the configuration in its record.
+
+    Args:
+        config: as recorded. Runs may be other people's, so the `allow` that it records permits nothing.
+        allow: targets of the user's own that this user trusts.
+    """
+    make_importable(allow)
+    return assemble({**config, "allow": list(allow), "paths": _plain(compose([]))["paths"]}, allow)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from retrieval_bench.record import RunRecord
 
 WIDTH = 100
+# What the file system may refuse: not a fault of the program, so one message.
+REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
 FILES = (
     "record.json",
     "config.yaml",
@@ -49,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--effort", type=int, help="value of the index's knob (default: the highest measured)")
     query.add_argument("-k", type=int, default=10, help="how many neighbours (default: 10)")
     query.add_argument("--sheet", type=Path, default=Path(), help="folder for the contact sheets (default: this one)")
+    query.add_argument(
+        "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
+    )
     compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -80,6 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(args)
     except RetrievalBenchError as error:
         _console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        return 2
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        text = f"{error.strerror}{where}. Free or choose another place with paths.runs=FOLDER and paths.cache=FOLDER"
+        _console(stderr=True).print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
         _console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
@@ -167,7 +180,7 @@ def _query(args: argparse.Namespace) -> int:
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, cli.reopen(record.config), question):
+    for renderable in answer(record, cli.reopen(record.config, args.allow), question):
         console.print(renderable)
     return 0
 

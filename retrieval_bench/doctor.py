@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,12 @@ from retrieval_bench.errors import CorruptInput, MissingExtra
 from retrieval_bench.record import Progress, environment
 
 SHOWN = 20
+# Extra → the modules that it brings.
+EXTRAS = {
+    "openvino": ("openvino",),
+    "notebook": ("ipykernel", "nbclient", "nbformat"),
+    "peers": ("pytorch_metric_learning",),
+}
 
 
 def examine(conf: Path) -> RenderableType:
@@ -29,20 +37,33 @@ def examine(conf: Path) -> RenderableType:
     backends = Table("backend", "state", box=None, title="search backends", title_justify="left")
     for file in sorted((conf / "search").glob("*.yaml")):
         backends.add_row(file.stem, backend_state(file))
+    extras = Table("part", "state", box=None, title="optional parts", title_justify="left")
+    for extra, modules in EXTRAS.items():
+        extras.add_row(extra, extra_state(extra, modules))
     machine = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}; {_device()}"
-    return Group(Text(machine), Text(), versions, Text(), backends)
+    return Group(Text(machine), Text(), versions, Text(), backends, Text(), extras)
 
 
 def backend_state(file: Path) -> Text:
     """Whether a backend can be constructed here, and what to type if not."""
-    node: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    module, _, name = str(node.pop("_target_")).rpartition(".")
-    node.pop("_partial_", None)
     try:
+        node: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        module, _, name = str(node.pop("_target_")).rpartition(".")
+        node.pop("_partial_", None)
         getattr(importlib.import_module(module), name)(**node).close()
     except MissingExtra as error:
         return Text(str(error), style="yellow")
+    except Exception as error:  # noqa: BLE001  # whatever a foreign library raises, the other backends are told, too
+        return Text(f"broken: {type(error).__name__}: {error}", style="red")
     return Text("works", style="green")
+
+
+def extra_state(extra: str, modules: Iterable[str]) -> Text:
+    """Whether an optional part is installed, and what to type if not."""
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if missing:
+        return Text(f"{', '.join(missing)} missing; type: pip install 'retrieval-bench[{extra}]'", style="yellow")
+    return Text("installed", style="green")
 
 
 def _device() -> str:
@@ -58,9 +79,21 @@ def list_data(conf: Path) -> RenderableType:
         node = yaml.safe_load(file.read_text(encoding="utf-8"))
         module, _, name = node["_target_"].rpartition(".")
         about = (getattr(importlib.import_module(module), name).__doc__ or "").strip().partition("\n")[0]
-        needs = " ".join(f"data.{key}=…" for key, value in node.items() if value == "???")
-        table.add_row(file.stem, about, needs or "nothing")
+        table.add_row(file.stem, about, needed(file) or "nothing")
     return table
+
+
+def needed(file: Path) -> str:
+    """What to type for a data set beside its name: parameters that are null but, as its yaml tells, not optional."""
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if told := re.match(r"(\w+): null\s+#(.*)", line):
+            key, comment = told.groups()
+            if re.search(r"\bneeded\b", comment):
+                found.append(f"data.{key}=…")
+            elif "RETRIEVAL_BENCH_DATA" in comment:
+                found.append(f"data.{key}=… or RETRIEVAL_BENCH_DATA")
+    return " ".join(found)
 
 
 def check_data(data: Dataset | VectorDataset, progress: Progress) -> RenderableType:

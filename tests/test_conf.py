@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from retrieval_bench.binding import RESERVED, Binder
 from retrieval_bench.cli import CONF, shown
+from retrieval_bench.doctor import EXTRAS, backend_state, extra_state, needed
 from retrieval_bench.errors import BadConfig
 
 OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed")  # one yaml = one file = one constructor
@@ -106,3 +108,51 @@ def test_misspelt_nodes_name_the_nearest(node: dict, message: str) -> None:
     with pytest.raises(BadConfig) as caught:
         Binder(CONF).check({"search": {"hnsw": node}})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW"}, "search.x._partial_=False: true is needed"),
+        ({"_target_": "retrieval_bench.search.hnsw.HNSW", "_partial_": "yes"}, "search.x._partial_=yes: true is"),
+        ({"_target_": "collections.Counter"}, "search.x._partial_=False: true is needed"),
+    ],
+)
+def test_an_index_is_built_in_its_worker_only(node: dict, message: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        Binder(CONF, ["collections.Counter"]).check({"search": {"x": node}})
+    assert message in str(caught.value)
+
+
+def test_data_are_built_at_once() -> None:
+    for target in ("retrieval_bench.data.digits.Digits", "collections.Counter"):
+        with pytest.raises(BadConfig, match=r"data\._partial_=True: false is needed"):
+            Binder(CONF, ["collections.Counter"]).check({"data": {"_target_": target, "_partial_": True}})
+
+
+def test_what_each_data_set_needs() -> None:
+    assert {file.stem: needed(file) for file in (CONF / "data").glob("*.yaml") if needed(file)} == {
+        "image_folder": "data.root=…",
+        "image_table": "data.table=…",
+        "vectors": "data.gallery=…",
+        "cars196": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "omniglot": "data.root=… or RETRIEVAL_BENCH_DATA",
+    }
+
+
+def test_doctor_knows_every_extra() -> None:
+    project = tomllib.loads((CONF.parent / "pyproject.toml").read_text())["project"]
+    extras = {name: wants for name, wants in project["optional-dependencies"].items() if name != "dev"}
+    assert {name: len(modules) for name, modules in EXTRAS.items()} == {n: len(wants) for n, wants in extras.items()}
+    assert extra_state("openvino", ["json"]).plain == "installed"
+    missing = extra_state("openvino", ["json", "no_such_module"]).plain
+    assert missing == "no_such_module missing; type: pip install 'retrieval-bench[openvino]'"
+
+
+def test_a_broken_backend_is_a_red_line(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("_target_: retrieval_bench.search.exact.Exact\nno_such_parameter: 1\n")
+    state = backend_state(file)
+    assert state.style == "red" and state.plain.startswith("broken: TypeError")
+    file.write_text("_target_: no_such_module.Index\n")
+    assert backend_state(file).plain == "broken: ModuleNotFoundError: No module named 'no_such_module'"

@@ -13,7 +13,8 @@ import pandas as pd
 
 from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
 from retrieval_bench.record import RunRecord
-from retrieval_bench.stats import ALPHA, Difference, holm, latency_differences, paired
+from retrieval_bench.seeds import paired_seeds
+from retrieval_bench.stats import ALPHA, Difference, holm, latency_differences
 
 ENCODER = "(encoder)"  # in the column `index`: exact search, so the encoder's own quality
 COLUMNS = (
@@ -69,7 +70,7 @@ def compare(
 
     Returns:
         One row a comparison, columns COLUMNS: difference = b − a, a mean over build seeds paired over query ids, with
-        its 95 % interval lo and hi; p_holm over all rows; detectable at 80 % power; n pairs; latencies in milliseconds.
+        its 95 % interval lo and hi (queries and seeds); p_holm over all rows; detectable at 80 % power; n pairs; ms.
         `.attrs`: run_a, run_b, comparisons, differs and machine_differs (key → [a's, b's]), not_compared (indexes).
 
     Raises:
@@ -159,7 +160,7 @@ def _encoder_rows(a: _Side, b: _Side, seed: int) -> Iterator[Row]:
     stage = a.stage if a.stage == b.stage else f"{a.stage} → {b.stage}"
     for column in _metrics(first_a, first_b, "exact_"):
         key = {"stage": stage, "index": ENCODER, "effort": None, "k": None, "metric": column.removeprefix("exact_")}
-        yield from _quality_row(key, first_a[column], first_b[column], seed)
+        yield from _quality_row(key, (first_a[[column]].T, first_b[[column]].T), seed)
 
 
 def _metrics(a: pd.DataFrame, b: pd.DataFrame, prefix: str) -> list[str]:
@@ -191,9 +192,10 @@ def _matches(a: _Side, b: _Side) -> Iterator[tuple[Row, tuple[Any, ...], tuple[A
 
 
 def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
-    a, b = (t[t["pass"] == -1].groupby("query_id").mean(numeric_only=True) for t in tables)
-    for column in _metrics(a, b, ""):
-        yield from _quality_row(key | {"metric": column}, a[column], b[column], seed)
+    quality = [t[t["pass"] == -1] for t in tables]
+    for column in _metrics(quality[0], quality[1], ""):
+        a, b = (t.pivot(index="build_seed", columns="query_id", values=column) for t in quality)
+        yield from _quality_row(key | {"metric": column}, (a, b), seed)
     times = [t[t["pass"] >= 0] for t in tables]
     if any(t.empty for t in times):
         return
@@ -206,12 +208,20 @@ def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) 
         yield key | {"metric": name, "a": value_a, "b": value_b} | _numbers(found)
 
 
-def _quality_row(key: Row, a: pd.Series[float], b: pd.Series[float], seed: int) -> Iterator[Row]:
-    """One row, or none where no query has both values."""
-    both = pd.concat([a.rename("a"), b.rename("b")], axis=1).dropna()
-    if len(both):
-        found = paired(both["a"].to_numpy(np.float64), both["b"].to_numpy(np.float64), seed)
-        yield key | {"a": float(both["a"].mean()), "b": float(both["b"].mean())} | _numbers(found)
+def _quality_row(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
+    """One row from values [seed, query] of a and b, or none where no query has all of them.
+
+    A lone seed stands against each of the other side's; otherwise the first of both, as many as both have, are paired.
+    """
+    lengths = [len(t) for t in tables]
+    both = min(lengths) if min(lengths) > 1 else max(lengths)
+    a, b = tables[0].iloc[:both].align(tables[1].iloc[:both], join="inner", axis=1)
+    one, two = (t.to_numpy(np.float64) for t in (a, b))
+    known = ~(np.isnan(one).any(axis=0) | np.isnan(two).any(axis=0))
+    if known.any():
+        one, two = one[:, known], two[:, known]
+        found = paired_seeds(two - one, seed)
+        yield key | {"a": float(one.mean()), "b": float(two.mean())} | _numbers(found)
 
 
 def _numbers(found: Difference) -> Row:

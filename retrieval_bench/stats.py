@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,7 +14,6 @@ Values = NDArray[np.float64]
 RESAMPLES = 1_000
 ALPHA = 0.05  # all intervals are 95 %
 POWER = 0.8
-FEW_SEEDS = 10
 # Above so many drawn indices (n × resamples) the bootstrap distribution of a mean is taken from its cumulants.
 MOST_DRAWS = 5_000_000
 BLOCK_CELLS = 4_000_000
@@ -154,10 +153,10 @@ def detectable(differences: Values) -> float:
     n = len(differences)
     if n < 2:
         return float("nan")
-    return float(_reach(n - 1) * differences.std(ddof=1) / np.sqrt(n))
+    return float(reach(n - 1) * differences.std(ddof=1) / np.sqrt(n))
 
 
-def _reach(freedom: float) -> float:
+def reach(freedom: float) -> float:
     """Standard errors between no difference and the smallest detectable one."""
     return float(stdtrit(freedom, 1 - ALPHA / 2) + stdtrit(freedom, POWER))
 
@@ -191,7 +190,7 @@ def latency_differences(
     for row, name in enumerate(_NAMES):
         error = float(drawn[row].std())
         p = float(2 * stdtr(freedom, -abs(value[row]) / error)) if error > 0 else float(value[row] == 0)
-        numbers = float(value[row]), float(low[row]), float(high[row]), p, _reach(freedom) * error
+        numbers = float(value[row]), float(low[row]), float(high[row]), p, reach(freedom) * error
         found[name] = float(value_a[row]), float(value_b[row]), Difference(*numbers, n=a.shape[1])
     return found
 
@@ -224,40 +223,6 @@ def _latency(nanoseconds: NDArray[np.int64], seed: int, side: int) -> tuple[Valu
 def _rows(weights: NDArray[np.uint8], items: NDArray[np.intp]) -> NDArray[np.uint16]:
     """Weights [n, m] of the listed items, one contiguous row a resample: [m, items]."""
     return np.take(np.ascontiguousarray(weights.T, np.uint16), items, axis=1)
-
-
-def t_interval(values: Sequence[float] | Values) -> Interval:
-    """Mean of a few independent values (seeds) with Student's interval; the bounds of one value are NaN."""
-    given = np.asarray(values, np.float64)
-    n = len(given)
-    mean = float(given.mean()) if n else float("nan")
-    if n < 2:
-        return Interval(mean, np.nan, np.nan)
-    half = float(stdtrit(n - 1, 1 - ALPHA / 2) * given.std(ddof=1) / np.sqrt(n))
-    return Interval(mean, mean - half, mean + half)
-
-
-def seed_interval(values: Sequence[float] | Values, seed: int) -> Interval:
-    """Mean over build or training seeds: Student's interval below ten seeds, bootstrap from ten on."""
-    given = np.asarray(values, np.float64)
-    return t_interval(given) if len(given) < FEW_SEEDS else bootstrap_mean(given, seed)
-
-
-def combine(values: Values, seed: int) -> Interval:
-    """Mean over seeds and queries of [seed, query], NaN left out; the interval covers the chance of both.
-
-    The distances to the bounds of the two intervals (over seeds; over queries of the mean over seeds) add as squares.
-    One seed: the interval over queries alone.
-    """
-    known = values[:, ~np.isnan(values).any(axis=0)]
-    over_queries = bootstrap_mean(known.mean(axis=0), seed)
-    if len(values) < 2 or known.shape[1] == 0:
-        return over_queries
-    over_seeds = seed_interval(known.mean(axis=1), seed)
-    mean = over_queries.value
-    down = np.hypot(mean - over_queries.lo, over_seeds.value - over_seeds.lo)
-    up = np.hypot(over_queries.hi - mean, over_seeds.hi - over_seeds.value)
-    return Interval(mean, float(mean - down), float(mean + up))
 
 
 def holm(p: ArrayLike) -> Values:

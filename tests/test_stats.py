@@ -13,7 +13,6 @@ from retrieval_bench import stats
 from retrieval_bench.stats import (
     bootstrap_columns,
     bootstrap_mean,
-    combine,
     detectable,
     halves,
     holm,
@@ -21,8 +20,6 @@ from retrieval_bench.stats import (
     latency_intervals,
     paired,
     paired_p,
-    seed_interval,
-    t_interval,
 )
 
 
@@ -245,39 +242,6 @@ def test_latency_difference_of_drift_alone_is_not_found() -> None:
     assert (same.value, same.p, same.detectable) == (0, 1, 0)
     other = latency_differences(np.full((5, 9), 1_000), np.full((5, 9), 1_001), 0)["latency_p50_ms"][2]
     assert other.p == 0
-
-
-# Seeds
-def test_t_interval_is_students() -> None:
-    values = [0.71, 0.74, 0.72]
-    lo, hi = reference.t.interval(0.95, 2, np.mean(values), reference.sem(values))
-    found = t_interval(values)
-    assert (found.value, found.lo, found.hi) == pytest.approx((np.mean(values), lo, hi))
-    assert math.isnan(t_interval([0.7]).lo)
-    assert math.isnan(t_interval([]).value)
-
-
-def test_bootstrap_from_ten_seeds_on() -> None:
-    values = np.random.default_rng(0).random(10)
-    assert seed_interval(values[:9], 0) == t_interval(values[:9])
-    assert seed_interval(values, 0) == bootstrap_mean(values, 0)
-
-
-def test_combination_covers_seeds_and_queries() -> None:
-    rng = np.random.default_rng(0)
-    values = (rng.random((3, 500)) < np.array([[0.6], [0.7], [0.8]])) * 1.0
-    values[1, 0] = np.nan  # one seed lacks it: left out of all
-    whole, queries, seeds = (
-        combine(values, 0),
-        bootstrap_mean(values[:, 1:].mean(axis=0), 0),
-        t_interval(values[:, 1:].mean(axis=1)),
-    )
-    assert whole.value == queries.value == pytest.approx(seeds.value)
-    assert whole.hi - whole.value == pytest.approx(math.hypot(queries.hi - queries.value, seeds.hi - seeds.value))
-    assert whole.value - whole.lo == pytest.approx(math.hypot(queries.value - queries.lo, seeds.value - seeds.lo))
-    assert combine(values[:1], 0) == bootstrap_mean(values[0], 0)
-    exact = np.tile(values[:1], (3, 1))  # a deterministic index: seeds add nothing
-    assert combine(exact, 0) == bootstrap_mean(values[0], 0)
 
 
 # Halves

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from retrieval_bench.stats import seed_interval
+from retrieval_bench.seeds import combine_intervals, seed_interval
+from retrieval_bench.stats import Interval
 
 Row = Mapping[str, Any]
 POINT = ("stage", "index", "index_params", "effort", "k")
@@ -58,21 +59,23 @@ def distinct(rows: Iterable[Row], column: str) -> list[Any]:
     return list(dict.fromkeys(row.get(column) for row in rows))
 
 
-def operating_points(points: pd.DataFrame) -> list[Row]:
-    """Rows to show: no floor index; the report half where queries were split; build seeds merged.
+def operating_points(points: pd.DataFrame, half: str = "all") -> list[Row]:
+    """Rows to show: no floor index; of one half of the queries; build seeds merged.
 
-    Over several build seeds every number is the mean, with its interval over the seeds (a t-interval below ten).
+    Over several build seeds every number is the mean; its interval covers the chance of the seeds and of the queries.
 
     Args:
-        points: one row per (stage, index, build seed, effort, k), as in `points.parquet`.
+        points: one row per (stage, index, build seed, effort, k, half), as in `points.parquet`.
+        half: `all` queries, those that efforts are chosen on (`tune`) or the others (`report`). What failed has no
+            halves and stands in each; where there are no rows of all queries, those of the report half stand for them.
     """
     keys = [key for key in POINT if key in points.columns]
     shown = points[points["index"] != FLOOR_INDEX]
     if "half" in shown.columns:
-        for half in ("all", "report"):
-            if (shown["half"] == half).any():
-                shown = shown[shown["half"] == half]
-                break
+        if half == "all" and not (shown["half"] == "all").any():
+            half = "report"
+        gone = shown["status"] == FAILED if "status" in shown.columns else False
+        shown = shown[(shown["half"] == half) | gone]
     rows: list[Row] = []
     for _, group in shown.groupby(keys, dropna=False, sort=False):
         measured = group if "status" not in group.columns else group[group["status"] != FAILED]
@@ -82,15 +85,16 @@ def operating_points(points: pd.DataFrame) -> list[Row]:
 
 def _merged(group: pd.DataFrame) -> Row:
     row: dict[str, Any] = {str(k): v for k, v in group.iloc[0].to_dict().items()}
+    each: list[Row] = group.to_dict("records")  # type: ignore[assignment]
     for column in group.columns if len(group) > 1 else []:
         name = str(column)
         if name in POINT or name.endswith(INTERVAL) or not pd.api.types.is_numeric_dtype(group[column]):
             continue
-        found = seed_interval([float(value) for value in group[column]], seed=0)
-        row[name] = found.value
-        # What does not depend on the build seed (the encoder's own metrics) keeps its interval over queries.
-        if f"{name}_lo" in row and found.hi > found.lo:
-            row[f"{name}_lo"], row[f"{name}_hi"] = found.lo, found.hi
+        if f"{name}_lo" in row:
+            found = combine_intervals([Interval(*interval(one, name)) for one in each], seed=0)
+            row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}
+        else:
+            row[name] = seed_interval([number(one, name) for one in each], seed=0).value
     row["n_build_seeds"] = len(group)
     return row
 

@@ -35,8 +35,9 @@ LAYERS = {
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
-# Steps may use, of the pluggable folders, what they all share; a concrete backend, data set or encoder comes by config.
-OPEN_TO_STEPS = (
+# What steps may use of the pluggable folders; concrete ones come by configuration.
+OPEN_TO_STEPS = ("rerank.", "moment.", "media.", "metric.")
+OPEN_TO_STEPS += ("transform.base", "data.base", "encoder.base", "search.base")
     "rerank.",
     "moment.",
     "media.",

@@ -38,15 +38,6 @@ LAYERS = {
 # What steps may use of the pluggable folders; concrete ones come by configuration.
 OPEN_TO_STEPS = ("rerank.", "moment.", "media.", "metric.")
 OPEN_TO_STEPS += ("transform.base", "data.base", "encoder.base", "search.base")
-    "rerank.",
-    "moment.",
-    "media.",
-    "metric.",
-    "transform.base",
-    "data.base",
-    "encoder.base",
-    "search.base",
-)
 TORCH = {"torch", "torchvision", "timm", "openvino"}
 # What may be imported at the top of a file, by module or folder; elsewhere only numpy and small libraries may.
 HEAVY = {

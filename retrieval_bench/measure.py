@@ -160,16 +160,19 @@ class OpenIndex:
 
 
 def open_index(folder: Path, candidate: Candidate, build_seed: int = 0) -> OpenIndex:
-    """Load an index that `measure` finished below `folder`.
+    """Load an index that `measure` finished below `folder`, be it with an older version of its code.
 
     Raises:
         BadConfig: there is none.
     """
-    store = _store(folder, candidate.name, _recipe(candidate), build_seed)
+    recipe = _recipe(candidate)
+    store = _store(folder, candidate.name, recipe, build_seed)
+    for other in sorted(folder.glob(f"{candidate.name}-*-s{build_seed}")):
+        if store.build() is None and (Store(other).build() or {}).get("params") == recipe.params:
+            store = Store(other)
     build = store.build()
     if build is None or build["build_s"] is None or not store.index.exists():
-        reason = "its code or its library's version changed since, or it was never built; run again"
-        reason = reason if build is None or build["error"] is None else build["error"]
+        reason = "it was never built; run again" if build is None or build["error"] is None else build["error"]
         raise BadConfig(f"no finished index {candidate.name} with build seed {build_seed} in {folder}: {reason}")
     index: Index = candidate.factory()
     index.load(store.index)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 from retrieval_bench.errors import CorruptInput, TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
 from retrieval_bench.facts import stage_facts
-from retrieval_bench.measure import Candidate, Plan, measure, result_folder
+from retrieval_bench.measure import Candidate, Plan, forget, measure, result_folder
 from retrieval_bench.points import exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
     SCHEMA,
@@ -83,10 +82,7 @@ def _forget(experiment: Experiment, stages: Sequence[Prepared], folder: Path) ->
         old = None
     (folder / "record.json").unlink(missing_ok=True)
     for stage in stages:
-        for candidate in _candidates(experiment):
-            for seed in experiment.measure.build_seeds:
-                place = result_folder(folder / "results" / stage.stage.name, candidate, seed)
-                shutil.rmtree(place, ignore_errors=True)
+        forget(folder / "results" / stage.stage.name, _candidates(experiment), experiment.measure.build_seeds)
     return old
 
 
@@ -148,6 +144,7 @@ def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord)
     done = points[(points["half"] == "all") & (points["status"] == "ok")]
     columns = ["stage", "index", "index_params", "effort", "build_seed", "k"]
     have = {tuple(None if pd.isna(v) else v for v in row) for row in done[columns].itertuples(index=False)}
+    results = old.folder / "results"
     return [
         point
         for stage in stages
@@ -158,6 +155,7 @@ def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord)
         for k in experiment.k
         if (point := (stage.stage.name, name, json.dumps(_params(factory), sort_keys=True), effort, seed, k))
         not in have
+        or not result_folder(results / stage.stage.name, Candidate(name, factory), seed).exists()  # its code changed
     ]
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
-from retrieval_bench.embed import embed, encode_one, query_engine
+from retrieval_bench.embed import embed, encode_one, fit_all, query_engine
 from retrieval_bench.encoder.base import Encoder
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.experiment import Experiment
@@ -130,10 +130,7 @@ class _Searcher:
         train = embed(
             data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None
         )
-        vectors = np.asarray(train.embeddings.vectors)
-        for transform in self.transforms:
-            transform.fit(vectors, experiment.seed)
-            vectors = np.asarray(transform.apply(vectors))
+        fit_all(self.transforms, train.embeddings.vectors, experiment.seed)
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[1, dim], like the gallery's vectors."""

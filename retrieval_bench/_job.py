@@ -59,6 +59,8 @@ class Recipe:
         bound.apply_defaults()
         known = dict(bound.arguments)
         efforts = known.pop("efforts", ())
+        if any(isinstance(effort, bool) or not isinstance(effort, int) or effort < 1 for effort in efforts):
+            raise TypeError(f"efforts={list(efforts)}: whole numbers from 1 are needed")
         if target.knob is not None and not efforts:
             raise TypeError(f"{target.__name__} has the knob {target.knob}, so it needs values: efforts=[…]")
         name = f"{target.__module__}.{target.__qualname__}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
 
 
@@ -30,6 +31,8 @@ class HNSW(FaissIndex):
         self, m: int = 16, ef_construction: int = 200, efforts: Sequence[int] = (16, 32, 64, 128, 256, 512)
     ) -> None:
         super().__init__()
+        if m < 2 or ef_construction < 1:
+            raise BadConfig(f"m={m}, ef_construction={ef_construction}: m from 2 and ef_construction from 1 are needed")
         self.m, self.ef_construction, self.efforts = m, ef_construction, tuple(efforts)
         self._stats, self._spent = self._faiss.cvar.hnsw_stats, 0
 

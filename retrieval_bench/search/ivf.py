@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
 
 BLOCK_QUERIES = 4096
@@ -33,6 +34,10 @@ class IVF(FaissIndex):
         efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     ) -> None:
         super().__init__()
+        if min(1 if nlist is None else nlist, train_points, iterations) < 1:
+            raise BadConfig(
+                f"nlist={nlist}, train_points={train_points}, iterations={iterations}: numbers from 1 are needed"
+            )
         self.nlist, self.train_points, self.iterations = nlist, train_points, iterations
         self.efforts = tuple(efforts)
 

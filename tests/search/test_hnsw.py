@@ -67,3 +67,10 @@ def test_the_seed_decides_the_layers(gallery: np.ndarray) -> None:
         return faiss.vector_to_array(index._index.hnsw.levels).tolist()
 
     assert layers(1) == layers(1) != layers(2)
+
+
+def test_parameters_that_faiss_would_abort_over() -> None:
+    from retrieval_bench.errors import BadConfig
+
+    with pytest.raises(BadConfig, match="m from 2"):
+        HNSW(m=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -285,12 +285,16 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
     return str(yaml.safe_dump(_plain(compose(overrides, config_dir)), sort_keys=False))
 
 
-def reopen(config: Mapping[str, Any], allow: Sequence[str] = ()) -> Experiment:
-    """The live objects of a finished run, from the configuration in its record.
+def reopen(record: RunRecord, allow: Sequence[str] = ()) -> Experiment:
+    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted.
 
     Args:
-        config: as recorded. Runs may be other people's, so the `allow` that it records permits nothing.
+        record: of the run, as loaded from its folder.
         allow: targets of the user's own that this user trusts.
     """
+    from retrieval_bench.record import restored
+
     make_importable(allow)
-    return assemble({**config, "allow": list(allow), "paths": _plain(compose([]))["paths"]}, allow)
+    paths = _plain(compose([]))["paths"]
+    config = restored(record.config, record.folder, paths["cache"])
+    return assemble({**config, "allow": list(allow), "paths": paths}, allow)

@@ -139,15 +139,14 @@ def _run_one(experiment: Experiment) -> bool:
 
     with StageProgress() as progress:
         record = run_experiment(experiment, progress)
-    _show(record, list(experiment.search))
+    _show(record, experiment)
     return bool(experiment.config["strict"]) and any(row["status"] == "failed" for row in record.rows)
 
 
-def _show(record: RunRecord, indexes: Sequence[str]) -> None:
+def _show(record: RunRecord, experiment: Experiment) -> None:
+    from retrieval_bench.pipeline import asked
     from retrieval_bench.report.table import RunFacts, render_table
 
-    points = record.points
-    shown = points[points["index"].isin([*indexes, "null"])]
     facts = RunFacts(
         protocol={key: value for key, value in record.protocol.items() if not isinstance(value, dict | None)},
         nothing_relevant=max(
@@ -158,7 +157,7 @@ def _show(record: RunRecord, indexes: Sequence[str]) -> None:
         files=[str(record.folder / name) for name in FILES if (record.folder / name).exists()],
     )
     console = _console()
-    console.print(render_table(shown, facts, width=min(console.width, WIDTH)))
+    console.print(render_table(asked(experiment, record), facts, width=min(console.width, WIDTH)))
 
 
 def _remarks(record: RunRecord) -> Iterator[str]:
@@ -180,7 +179,7 @@ def _query(args: argparse.Namespace) -> int:
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, cli.reopen(record.config, args.allow), question):
+    for renderable in answer(record, cli.reopen(record, args.allow), question):
         console.print(renderable)
     return 0
 

@@ -10,6 +10,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset, VectorDataset
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.types import Similarity
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.measure import Measure
     from retrieval_bench.transform.base import Transform
+
+
+_KEYS = frozenset(
+    {"pool", "encoder", "embed", "data", "transform", "search", "metric", "measure", "logger", "name", "seed", "stage"}
+    | {"similarity", "k", "cuts", "force", "strict", "allow", "paths"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +59,8 @@ class Experiment:
             raise BadConfig(f"data={self.data.name} brings its own vectors, so nothing is encoded; type encoder=none")
         if isinstance(self.data, Dataset) and not self.encoders:
             raise BadConfig(f"data={self.data.name} needs an encoder; type encoder=efficientnet_lite0, for instance")
+        for key in sorted(set(self.config) - _KEYS):
+            raise BadConfig(f"there is no {key!r} in a configuration; {nearest(key, _KEYS)}")
         name = str(self.config["name"])
         if not re.fullmatch(r"[\w][\w.-]*", name):
             raise BadConfig(f"name={name!r} becomes a folder under paths.runs: letters, digits, _, - and . are allowed")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from retrieval_bench.report.rows import Row, best_of, effort_label, failed, number
+from retrieval_bench.report.rows import POINT, Row, best_of, effort_label, failed, number
 
 COST = "latency_p50_ms"
 
@@ -29,8 +29,13 @@ class BreakEven:
     size: float
 
 
-def break_even(rows: Sequence[Row], recall: float = 0.95) -> BreakEven | None:
+def break_even(tune: Sequence[Row], report: Sequence[Row], recall: float = 0.95) -> BreakEven | None:
     """Compare exact search with the fastest index of at least this ann_recall, at one stage and depth.
+
+    Args:
+        tune: rows of the half of the queries on which index and effort are chosen.
+        report: rows of the other half, whose numbers are given. Both the same where queries were not split.
+        recall: the least ann_recall of the index.
 
     The estimate: what exact search takes above the floor grows in proportion to the gallery; the index's time stays.
     An index's time does grow a little, so the true size is somewhat larger.
@@ -38,11 +43,15 @@ def break_even(rows: Sequence[Row], recall: float = 0.95) -> BreakEven | None:
     Returns:
         None where exact search or a good enough index was not measured.
     """
-    measured = [row for row in rows if not failed(row)]
-    exact = best_of([row for row in measured if row["index"] == "exact"], COST)
-    good = [row for row in measured if row["index"] != "exact" and number(row, "ann_recall") >= recall]
-    fastest = best_of(good, COST)
-    if exact is None or fastest is None:
+    good = [row for row in tune if row["index"] != "exact" and number(row, "ann_recall") >= recall and not failed(row)]
+    chosen = best_of(good, COST)
+    exact = best_of([row for row in report if row["index"] == "exact" and not failed(row)], COST)
+    if exact is None or chosen is None:
+        return None
+    fastest = best_of(
+        [row for row in report if all(str(row.get(name)) == str(chosen.get(name)) for name in POINT)], COST
+    )
+    if fastest is None:
         return None
     above = [_above_floor(exact), _above_floor(fastest)]
     n = int(number(exact, "n_gallery"))
@@ -73,7 +82,10 @@ def round_size(value: float) -> str:
 def hint(found: BreakEven | None, recall: float = 0.95) -> str:
     """The break-even in words."""
     if found is None:
-        return f"No index reached ann_recall {recall:g} here, so there is no break-even to tell; try higher efforts."
+        return (
+            f"No break-even to tell: it takes `exact` and an index of ann_recall ≥ {recall:g};"
+            " type search=[exact,hnsw], or higher efforts."
+        )
     times = found.exact_ms / found.index_ms
     factor = round_size(times) if times >= 10 else f"{times:.2g}"
     beside = f"{found.index} (ann_recall {found.ann_recall:.3f}) takes {found.index_ms:.3g} ms"

@@ -83,10 +83,17 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     if metrics:
         parts.append(_encoder_part(rows, metrics))
+    halves = [_by_panel(operating_points(points, half)) for half in ("tune", "report")]
     for group in panels(rows):
-        parts += [_index_part(group, metrics, width), Text(hint(break_even(group, recall), recall), "italic"), Text()]
+        tune, report = (half.get((group[0]["stage"], depth(group)), group) for half in halves)
+        found = break_even(tune, report, recall)
+        parts += [_index_part(group, metrics, width), Text(hint(found, recall), "italic"), Text()]
     parts += [_build_part(rows), _notes(rows, facts)]
     return Group(*parts)
+
+
+def _by_panel(rows: Sequence[Row]) -> dict[tuple[Any, int | None], list[Row]]:
+    return {(group[0]["stage"], depth(group)): group for group in panels(rows)}
 
 
 def _heading(rows: Sequence[Row], facts: RunFacts) -> Text:

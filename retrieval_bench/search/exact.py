@@ -32,6 +32,11 @@ class Exact(Index):
         self.efforts: Sequence[int] = ()
         self._threads = 1
         self._last = 0
+        # As other backends import their library here: loading the compiled kernel is neither search time nor its memory.
+        for dtype in (np.float32, np.uint8):
+            tiny = np.ones((2, 2), dtype)
+            nearest_float32(tiny, tiny, 1, Similarity.DOT, 1)
+            nearest_of_one(np.ones((1, 2), np.float32), tiny, 1, Similarity.DOT)
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
         """Keep the gallery [n, dim]; nothing is computed."""

@@ -132,7 +132,7 @@ def test_when_everything_failed_the_errors_are_told(make_points: Make) -> None:
     points = points[points["status"] == "failed"].drop(columns=["ann_recall", "latency_p50_ms"])
     text = " ".join(" ".join(printed(render_table(points, RunFacts(), 80), 80)).split())
     assert "lsh failed (random): hnsw is not installed" in text
-    assert "no break-even" in text
+    assert "No break-even" in text
 
 
 def test_names_with_brackets_are_not_taken_for_markup(make_points: Make) -> None:

@@ -32,7 +32,7 @@ class Exact(Index):
         self.efforts: Sequence[int] = ()
         self._threads = 1
         self._last = 0
-        # As other backends import their library here: loading the compiled kernel is neither search time nor its memory.
+        # As others import their library here: loading the compiled kernel is neither search time nor index memory.
         for dtype in (np.float32, np.uint8):
             tiny = np.ones((2, 2), dtype)
             nearest_float32(tiny, tiny, 1, Similarity.DOT, 1)

@@ -286,15 +286,11 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
 
 
 def reopen(record: RunRecord, allow: Sequence[str] = ()) -> Experiment:
-    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted.
-
-    Args:
-        record: of the run, as loaded from its folder.
-        allow: targets of the user's own that this user trusts.
-    """
+    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted."""
     from retrieval_bench.record import restored
 
     make_importable(allow)
-    paths = _plain(compose([]))["paths"]
+    cache = os.environ.get("RETRIEVAL_BENCH_CACHE") or _user_cache()  # as conf/config.yaml has it
+    paths = {"runs": "runs", "cache": cache}
     config = restored(record.config, record.folder, paths["cache"])
     return assemble({**config, "allow": list(allow), "paths": paths}, allow)

@@ -2,7 +2,7 @@
 
 A misspelt key composes silently in Hydra, and a foreign `_target_` can reach a shell. So every node is bound to its
 target at start: a target must stand in the shipped `conf/` (or be allowed on the command line), and its keys must be
-parameters of the target. For shipped targets the yaml lists every parameter, so nothing is imported to check them.
+its parameters. For shipped targets the yaml lists every one, so nothing is imported to check them.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -80,6 +81,9 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point. A user's mistake is one message and exit code 2; a failed index under strict=true is 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows ? instead
+            stream.reconfigure(errors="replace")
     args = _parsed(argv)
     command = {"run": _run, "query": _query, "compare": _compare, "data": _data, "doctor": _doctor}[args.command]
     try:

@@ -11,8 +11,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from retrieval_bench.report import text
-
 
 def render_comparison(table: pd.DataFrame) -> RenderableType:
     """One line a comparison: b − a with its 95 % interval, the corrected p, and what could have been seen at all.
@@ -29,16 +27,19 @@ def render_comparison(table: pd.DataFrame) -> RenderableType:
     for key, (left, right) in facts["machine_differs"].items():
         lines.append(Text(f"  measured on unlike machines: {key}: {left} → {right}", "yellow"))
     parts: list[RenderableType] = [*lines]
-    for (stage, k), group in table.groupby(["stage", "k"], sort=False, dropna=False):
-        parts += [Text(), Text(f"{stage}, k = {k}", "bold"), _lines(group)]
-    note = "p is Holm-corrected over all comparisons; detectable: the smallest true difference seen with 80 % power."
+    for _, group in table.groupby(["stage", "k"], sort=False, dropna=False):
+        first: dict[Any, Any] = group.iloc[0].to_dict()
+        depth = "" if pd.isna(first["k"]) else f", k = {first['k']}"
+        parts += [Text(), Text(f"{first['stage']}{depth}", "bold"), _lines(group)]
+    note = "from, to: 95 % interval of b − a. p: Holm-corrected. least: smallest true difference seen with 80 % power."
     return Group(*parts, Text(note, "dim"))
 
 
 def _lines(group: pd.DataFrame) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("index", "metric", "a", "b", "b − a", "95 % interval", "p", "detectable", "verdict"):
-        table.add_column(name, justify="left" if name in {"index", "metric", "verdict"} else "right")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    words = {"index", "metric", "verdict"}
+    for name in ("index", "metric", "a", "b", "b − a", "from", "to", "p", "least", "verdict"):
+        table.add_column(name, justify="left" if name in words else "right", no_wrap=True)
     for row in group.to_dict("records"):
         effort = "" if pd.isna(row["effort"]) else f" {row['effort']:g}"
         table.add_row(
@@ -46,17 +47,17 @@ def _lines(group: pd.DataFrame) -> Table:
             str(row["metric"]),
             *(_figure(row[name]) for name in ("a", "b")),
             _figure(row["difference"], sign=True),
-            f"{_figure(row['lo'], sign=True)} … {_figure(row['hi'], sign=True)}",
+            *(_figure(row[name], sign=True) for name in ("lo", "hi")),
             "–" if pd.isna(row["p_holm"]) else "<.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
             _figure(row["detectable"]),
-            str(row["verdict"]),
+            str(row["verdict"]).replace("no difference found", "none found"),
         )
     return table
 
 
 def _figure(value: Any, sign: bool = False) -> str:
-    """Three significant places, with a sign where it matters."""
+    """Three places, four for small numbers; with a sign where it matters."""
     number = float(value)
     if not isfinite(number):
         return "–"
-    return f"{number:{'+' if sign else ''}.{max(3, text.decimals(number, 3))}f}"
+    return f"{number:{'+' if sign else ''}.{3 if abs(number) >= 0.0095 or number == 0 else 4}f}"

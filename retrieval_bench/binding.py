@@ -1,8 +1,7 @@
 """Checks of a composed configuration before anything is imported or built.
 
-A misspelt key composes silently in Hydra, and a foreign `_target_` can reach a shell. So every node is bound to its
-target at start: a target must stand in the shipped `conf/` (or be allowed on the command line), and its keys must be
-its parameters. For shipped targets the yaml lists every one, so nothing is imported to check them.
+A misspelt key composes silently in Hydra, and a foreign `_target_` can reach a shell. So a target must stand in the
+shipped `conf/` or be allowed on the command line, and its keys must be its parameters; the yaml lists them all.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.types import Similarity
+
+
+class Family(StrEnum):
+    """How a backend finds neighbours: what tables are grouped and figures coloured by."""
+
+    EXACT = "exact"
+    GRAPH = "graph"
+    INVERTED_LIST = "inverted list"
+    QUANTISED = "quantised"
+    TREE = "tree"
+    LSH = "LSH"
+    SERVER = "server"
+    OTHER = "other"
 
 
 class Index(ABC):
@@ -24,6 +38,7 @@ class Index(ABC):
     """
 
     similarities: ClassVar[frozenset[Similarity]]
+    family: ClassVar[Family] = Family.OTHER
     exact: ClassVar[bool] = False
     knob: ClassVar[str | None] = None  # the field's own name of the one query-time effort: nprobe, ef, search_k, …
     approximate_scores: ClassVar[bool] = False  # quantised: its order is kept, its scores are not compared
@@ -60,6 +75,25 @@ class Index(ABC):
 
     def candidates(self) -> NDArray[np.int64] | None:
         """Vectors scored for each query of the last call: [q]; none where the library does not count them."""
+        return None
+
+    def candidate_sets(self, queries: NDArray[np.float32], effort: int | None) -> list[NDArray[np.int64]] | None:
+        """The gallery rows, each once, that each query would have scored exactly; none where there is no such set.
+
+        LSH: the contents of the buckets that a search of this effort reads, before any cheaper filter.
+        """
+        return None
+
+    def collision(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64], effort: int | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """What the theory of the family predicts for pairs of a query and gallery rows [q, m]; none without a theory.
+
+        Returns:
+            similarity [q, m] in the family's own terms (SimHash and cross-polytope: cosine; E2LSH: distance; MinHash:
+            Jaccard of the token sets) and the probability [q, m], over random hash functions, that the row is a
+            candidate of the query at this effort.
+        """
         return None
 
     def set_threads(self, threads: int) -> None:

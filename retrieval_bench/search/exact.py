@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.nearest import nearest_float32, nearest_of_one
-from retrieval_bench.search.base import Index
+from retrieval_bench.search.base import Family, Index
 from retrieval_bench.types import Similarity
 
 
@@ -24,6 +24,7 @@ class Exact(Index):
     """
 
     similarities = frozenset(Similarity)
+    family = Family.EXACT
     exact = True
 
     def __init__(self, efforts: Sequence[int] = ()) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
+from retrieval_bench.search.base import Family
 
 
 class HNSW(FaissIndex):
@@ -24,6 +25,7 @@ class HNSW(FaissIndex):
     Repeatable with one build thread only.
     """
 
+    family = Family.GRAPH
     knob = "ef"
     effort_at_least_k = True
 

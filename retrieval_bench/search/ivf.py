@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
+from retrieval_bench.search.base import Family
 
 BLOCK_QUERIES = 4096
 
@@ -24,6 +25,7 @@ class IVF(FaissIndex):
         efforts: values of `nprobe`, the number of lists read.
     """
 
+    family = Family.INVERTED_LIST
     knob = "nprobe"
 
     def __init__(

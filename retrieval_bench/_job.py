@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from retrieval_bench._messages import Build, Built, Found, Load, Search, Start, TimePass
+from retrieval_bench._messages import Build, Built, Collide, Collided, Found, Load, Search, Serve, Start, TimePass
+from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, Points
 from retrieval_bench._scene import Scene, sample_of
 from retrieval_bench._store import Point, Store
 from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
+from retrieval_bench.choose import Choice
 from retrieval_bench.errors import UnsupportedSimilarity, WorkerFailed
-from retrieval_bench.record import digest
-from retrieval_bench.search.base import Index
+from retrieval_bench.types import SearchResult
 
 BLOCK_QUERIES = 4096
 EMPTY = {"build_s": None, "index_bytes": None, "peak_rss_bytes": None}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """An index class with its parameters, known without constructing it.
-
-    Attributes:
-        params: the given build parameters, without efforts.
-        efforts: values of the knob, rising; one none where there is no knob.
-        key: digest of the class, its source, its library's version and all build parameters, defaults included.
-        version: of the library; none where the class names none or it is not installed.
-    """
-
-    factory: partial[Any]
-    target: type[Index]
-    params: dict[str, Any]
-    efforts: tuple[int | None, ...]
-    key: str
-    version: str | None
-
-    @classmethod
-    def of(cls, factory: partial[Any]) -> Recipe:
-        """Read a partial of an `Index` class.
-
-        Raises:
-            TypeError: it is something else, or its parameters do not fit.
-        """
-        target = factory.func
-        if not (inspect.isclass(target) and issubclass(target, Index)):
-            raise TypeError(f"{target!r} is not a subclass of retrieval_bench.search.base.Index")
-        bound = inspect.signature(target).bind(*factory.args, **factory.keywords)
-        bound.apply_defaults()
-        known = dict(bound.arguments)
-        efforts = known.pop("efforts", ())
-        if any(isinstance(effort, bool) or not isinstance(effort, int) or effort < 1 for effort in efforts):
-            raise TypeError(f"efforts={list(efforts)}: whole numbers from 1 are needed")
-        if target.knob is not None and not efforts:
-            raise TypeError(f"{target.__name__} has the knob {target.knob}, so it needs values: efforts=[…]")
-        name = f"{target.__module__}.{target.__qualname__}"
-        given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
-        values = (None,) if target.knob is None else tuple(sorted(set(efforts)))
-        installed = _version(target.library)
-        key = digest(name, known, _sources(target), target.library, installed)
-        return cls(factory, target, given, values, key, installed)
-
-
-def _version(library: str | None) -> str | None:
-    """Installed version of a distribution, without importing it."""
-    try:
-        return None if library is None else version(library)
-    except PackageNotFoundError:
-        return None
-
-
-def _sources(target: type[Index]) -> list[str]:
-    """Digests of the files that define a class and the backends it derives from: edited code is measured anew."""
-    modules = [sys.modules[base.__module__] for base in target.__mro__ if issubclass(base, Index) and base is not Index]
-    files = [getattr(module, "__file__", None) for module in modules]  # a notebook has none
-    return [blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in files if file is not None]
 
 
 class Job:
@@ -117,12 +52,12 @@ class Job:
             "protocol": self._scene.protocol,
         }
 
-    def points(self, depths: tuple[int, ...]) -> list[Point]:
-        """Everything that is measured of this index, the costliest effort first: it warms the memory for the others."""
-        listed = (self._measured(Point(effort, k)) for k in depths for effort in reversed(self._recipe.efforts))
-        return list(dict.fromkeys(listed))
+    @property
+    def efforts(self) -> tuple[int | None, ...]:
+        """The listed efforts, rising; one none where there is no knob."""
+        return self._recipe.efforts
 
-    def _measured(self, point: Point) -> Point:
+    def measured(self, point: Point) -> Point:
         """What is measured for a listed effort: where it cannot be less than the asked depth, that depth."""
         if point.effort is None or not self._recipe.target.effort_at_least_k:
             return point
@@ -191,7 +126,7 @@ class Job:
         }
         self._store.write_build(self.build)
 
-    def _ask(self, request: Search | TimePass) -> Any:
+    def _ask(self, request: Search | TimePass | Serve | Collide) -> Any:
         if self._worker is None:
             raise WorkerFailed(f"{self.name}: its worker is not running")
         return self._worker.ask(request)
@@ -253,12 +188,51 @@ class Job:
         ns = self._ask(TimePass(rows, self._depth(point.k), point.effort, float("inf")))
         self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
 
-    def result(self, depths: Sequence[int], passes: int) -> IndexResult:
-        """What is finished, a point for every listed effort; points of which something is missing are left out."""
-        listed = [Point(effort, k) for k in depths for effort in self._recipe.efforts]
-        pairs = [(point.effort, self._measured(point)) for point in listed]
+    def result(self, listed: Sequence[Point], passes: int, clients: int, choices: Mapping[int, Choice]) -> IndexResult:
+        """What is finished, a point for every listed one; points of which something is missing are left out."""
+        pairs = [(point.effort, self.measured(point)) for point in listed]
         whole = [(e, p) for e, p in pairs if self.has_lists(p) and not self.missing_passes(p, passes)]
-        return IndexResult(self.build, Points(self._store, whole, passes, self.build["build_s"] or 0.0))
+        collisions = {e: self._store.collided(p) for e, p in pairs if self._store.has_collided(p)}
+        points = Points(self._store, whole, passes, self.build["build_s"] or 0.0, clients)
+        return IndexResult(self.build, points, choices, {e: t for e, t in collisions.items() if len(t)})
+
+    def missing_rounds(self, point: Point, clients: int, wanted: int) -> list[int]:
+        """Numbers of the rounds of so many clients that are still to be done."""
+        done = self._store.rounds(point, clients, wanted)
+        return [i for i in range(1, wanted + 1) if i not in done]
+
+    def serve(self, point: Point, clients: int, number: int, seconds: float) -> None:
+        """One round of clients that ask at once, all in the order of the timed sample."""
+        request = Serve(self._scene.asked, self._depth(point.k), point.effort, clients, seconds)
+        self._store.write_round(point, clients, number, self._ask(request))
+
+    @property
+    def running(self) -> bool:
+        """A worker answers."""
+        return self._worker is not None
+
+    def lists(self, point: Point) -> SearchResult:
+        """The lists of a point that has them."""
+        return self._store.found(point)[0]
+
+    def lacks_collisions(self, point: Point) -> bool:
+        """Pairs of this effort are still to be asked for."""
+        return self._scene.pairs is not None and self._recipe.has_theory and not self._store.has_collided(point)
+
+    def collide(self, point: Point) -> None:
+        """Ask which of the scene's pairs are candidates, and what the theory says of them."""
+        queries, rows = self._scene.index_pairs
+        found: Collided | None = self._ask(Collide(queries, rows, point.effort))
+        empty = np.empty(0)
+        parts = (
+            (empty, empty, empty.astype(bool))
+            if found is None
+            else (found.similarity, found.predicted, found.candidate)
+        )
+        columns = {
+            name: part.ravel() for name, part in zip(("similarity", "predicted", "candidate"), parts, strict=True)
+        }
+        self._store.write_collided(point, columns)
 
     def finish(self) -> None:
         """Everything is measured: close the index, keep the verdict."""

@@ -114,12 +114,53 @@ class TimePass:
     limit_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class Serve:
+    """Let so many clients (threads) ask single queries at once, each its next when it has its answer. Reply: `Served`.
+
+    Every client goes round `rows` from a place of its own, for `seconds`.
+    """
+
+    rows: NDArray[np.int64]
+    k: int
+    effort: int | None
+    clients: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """Nanoseconds of every answered query, the client of each, seconds from the first question to the last answer."""
+
+    nanoseconds: NDArray[np.int64]
+    client: NDArray[np.int64]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Collide:
+    """Say of pairs, queries [q] and index rows [q, m], whether they are candidates. Reply: `Collided` or none."""
+
+    queries: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    effort: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Collided:
+    """Of each pair [q, m]: similarity in the family's terms, predicted probability, whether it is a candidate."""
+
+    similarity: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    candidate: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Close:
     """Close the index; nothing is asked afterwards. Reply: None."""
 
 
-Request = Start | Build | Load | Search | TimePass | Close
+Request = Start | Build | Load | Search | TimePass | Serve | Collide | Close
 
 
 @dataclass(frozen=True)

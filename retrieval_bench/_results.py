@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench._messages import Served
 from retrieval_bench._store import Point, Store
+from retrieval_bench.choose import Choice
 from retrieval_bench.types import SearchResult, Timing
 
 
@@ -22,6 +24,7 @@ class PointResult:
         result: lists of all queries, k + extra deep, at most the gallery's size.
         timed_ids: [m] ids of the timed queries, the columns of `timing`.
         batch_seconds: of searching all queries in batches with `batch_threads` threads.
+        clients: how many asked at once in `rounds`, each of them a closed loop; none were asked for: 0 and empty.
     """
 
     effort: int | None
@@ -31,6 +34,8 @@ class PointResult:
     timed_ids: NDArray[np.int64]
     batch_seconds: float | None
     batch_threads: int | None
+    clients: int = 0
+    rounds: Sequence[Served] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Points(Sequence[PointResult]):
     finished: Sequence[tuple[int | None, Point]]
     passes: int
     build_s: float
+    clients: int = 0
 
     def __len__(self) -> int:
         return len(self.finished)
@@ -55,16 +61,35 @@ class Points(Sequence[PointResult]):
     def __getitem__(self, at: slice) -> Points: ...
     def __getitem__(self, at: int | slice) -> PointResult | Points:
         if isinstance(at, slice):
-            return Points(self.store, self.finished[at], self.passes, self.build_s)
+            return replace(self, finished=self.finished[at])
         effort, point = self.finished[at]
         result, batch = self.store.found(point)
         ids, ns = self.store.times(point, range(1, self.passes + 1))
-        return PointResult(effort, point.k, result, Timing(self.build_s, ns), ids, batch["seconds"], batch["threads"])
+        numbers = self.store.rounds(point, self.clients, self.passes) if self.clients else []
+        return PointResult(
+            effort,
+            point.k,
+            result,
+            Timing(self.build_s, ns),
+            ids,
+            batch["seconds"],
+            batch["threads"],
+            self.clients,
+            self.store.read_rounds(point, self.clients, numbers),
+        )
 
 
 @dataclass(frozen=True)
 class IndexResult:
-    """One index with one build seed: `build.json`, and its points, rising in k and effort."""
+    """One index with one build seed.
+
+    Attributes:
+        build: what `build.json` holds. points: rising in k and effort.
+        choices: k → the effort chosen for it, where efforts were chosen.
+        collisions: arrow tables of pairs, one an effort, of backends with a theory of their candidates.
+    """
 
     build: dict[str, Any]
     points: Sequence[PointResult]
+    choices: Mapping[int, Choice] = field(default_factory=dict)
+    collisions: Mapping[int | None, Any] = field(default_factory=dict)

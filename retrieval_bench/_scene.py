@@ -16,6 +16,7 @@ from retrieval_bench.record import written_whole
 from retrieval_bench.truth import permutation
 from retrieval_bench.types import Embeddings, SearchResult, Similarity
 
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 BLOCK_ROWS = 16_384
 SAMPLE_SALT = 0x5851F42D4C957F2D  # under the seed of `order`, leave-one-out would time the rows that went in first
 CHECKED_VALUES = 50_000_000  # numbers read at most to recompute scores of one point
@@ -28,6 +29,7 @@ class Scene:
     Attributes:
         extra: ignored ids that may stand in a list, asked for on top of every k.
         folder: where vectors that lie in no file are written once.
+        pairs: query rows [q] and gallery rows [q, m] of which LSH says whether they collide; none = not asked.
     """
 
     queries: Embeddings
@@ -36,6 +38,15 @@ class Scene:
     extra: int
     seed: int
     folder: Path
+    pairs: Pairs | None = None
+
+    @cached_property
+    def index_pairs(self) -> Pairs:
+        """`pairs` with the rows that an index is given instead of gallery rows."""
+        queries, rows = (np.empty(0, np.int64), np.empty((0, 0), np.int64)) if self.pairs is None else self.pairs
+        place = np.empty_like(self.order)
+        place[self.order] = np.arange(len(place))
+        return queries, place[rows]
 
     @cached_property
     def order(self) -> NDArray[np.int64]:

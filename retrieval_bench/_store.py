@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench._messages import Served
 from retrieval_bench.record import write_json, written_whole
 from retrieval_bench.types import SearchResult
 
@@ -150,3 +151,39 @@ class Store:
         orders = [np.argsort(column) for column in ids]
         ns = [table["ns"].to_numpy()[order] for table, order in zip(tables, orders, strict=True)]
         return ids[0][orders[0]], np.stack(ns)
+
+    def _rounds(self, point: Point, clients: int, number: int) -> Path:
+        return self.folder / f"clients-{point}-c{clients}-p{number}.parquet"
+
+    def rounds(self, point: Point, clients: int, wanted: int) -> list[int]:
+        """Numbers of the finished rounds of so many clients, from 1."""
+        return [i for i in range(1, wanted + 1) if self._rounds(point, clients, i).exists()]
+
+    def write_round(self, point: Point, clients: int, number: int, served: Served) -> None:
+        """Write what the clients of one round measured."""
+        columns = {
+            "client": served.client,
+            "ns": served.nanoseconds,
+            "seconds": np.full(len(served.client), served.seconds),
+        }
+        _write_table(self._rounds(point, clients, number), columns)
+
+    def read_rounds(self, point: Point, clients: int, numbers: Sequence[int]) -> list[Served]:
+        """What `write_round` wrote."""
+        tables = [_read_table(self._rounds(point, clients, i)) for i in numbers]
+        return [Served(t["ns"].to_numpy(), t["client"].to_numpy(), float(t["seconds"][0].as_py())) for t in tables]
+
+    def _collided(self, point: Point) -> Path:
+        return self.folder / f"collisions-e{'none' if point.effort is None else point.effort}.parquet"
+
+    def has_collided(self, point: Point) -> bool:
+        """Pairs were asked for at this effort; where a backend has no theory, the table is empty."""
+        return self._collided(point).exists()
+
+    def write_collided(self, point: Point, columns: Columns) -> None:
+        """Write pairs of a query and a gallery item: a row each."""
+        _write_table(self._collided(point), columns)
+
+    def collided(self, point: Point) -> Any:
+        """What `write_collided` wrote, an arrow table."""
+        return _read_table(self._collided(point))

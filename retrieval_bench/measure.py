@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._job import Job, Recipe
+from retrieval_bench._job import Job
+from retrieval_bench._measurement import Measurement
+from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, PointResult
-from retrieval_bench._scene import Scene
-from retrieval_bench._store import Point, Store
+from retrieval_bench._scene import Pairs, Scene
+from retrieval_bench._store import Store
 from retrieval_bench._workers import Limits
-from retrieval_bench.errors import BadConfig, MissingExtra, UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.choose import Goal
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import Progress
 from retrieval_bench.search.base import Index
 from retrieval_bench.types import Embeddings, SearchResult, Similarity
@@ -52,6 +55,8 @@ class Measure:
         max_seconds: seconds of timed queries a point; a slow point times fewer queries, but 20 at least.
         build_seeds: each index is built once with each.
         build_threads: threads of a build. batch_threads: of the batch search; none = all processors.
+        clients: threads that ask at once, each its next single query when it has its answer, for `client_seconds` a
+            point in as many rounds as there are passes; none = this is not measured.
         timeout_s: seconds that a worker may take for one request. memory_limit_gb: its memory; none = no limit.
     """
 
@@ -61,16 +66,24 @@ class Measure:
     build_seeds: Sequence[int] = (0,)
     build_threads: int = 1
     batch_threads: int | None = None
+    clients: int | None = None
+    client_seconds: float = 2.0
     timeout_s: float = 3600.0
     memory_limit_gb: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "build_seeds", tuple(self.build_seeds))
-        for name, least in (("passes", 1), ("max_queries", 1), ("build_threads", 1), ("batch_threads", 1)):
+        for name, least in (
+            ("passes", 1),
+            ("max_queries", 1),
+            ("build_threads", 1),
+            ("batch_threads", 1),
+            ("clients", 1),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BadConfig(f"measure.{name}={value}: at least {least} is needed")
-        for name in ("max_seconds", "timeout_s", "memory_limit_gb"):
+        for name in ("max_seconds", "client_seconds", "timeout_s", "memory_limit_gb"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise BadConfig(f"measure.{name}={value}: more than 0 is needed")
@@ -83,7 +96,7 @@ class Measure:
     @property
     def limits(self) -> Limits:
         """What a worker may take."""
-        return Limits(self.timeout_s, self.memory_limit_gb, max(self.build_threads, self.batch))
+        return Limits(self.timeout_s, self.memory_limit_gb, max(self.build_threads, self.batch, self.clients or 1))
 
     @property
     def batch(self) -> int:
@@ -108,6 +121,8 @@ class Plan:
     Attributes:
         depths: values of k. extra: ignored ids that may stand in a list, asked for on top of every k.
         seed: of the gallery's order, the timed sample and the order of its passes.
+        goal: what efforts are chosen by, in place of the listed ones; none = all listed ones are measured.
+        pairs: query rows [q] and gallery rows [q, m] of which LSH backends say whether they collide.
     """
 
     similarity: Similarity
@@ -115,6 +130,8 @@ class Plan:
     extra: int
     seed: int
     settings: Measure
+    goal: Goal | None = None
+    pairs: Pairs | None = None
 
 
 def _store(folder: Path, name: str, recipe: Recipe, build_seed: int) -> Store:
@@ -179,98 +196,6 @@ def open_index(folder: Path, candidate: Candidate, build_seed: int = 0) -> OpenI
     return OpenIndex(index, store.ids(), Similarity(build["similarity"]))
 
 
-class _Measurement:
-    """One call of `measure`: the jobs, and how far they are."""
-
-    def __init__(self, candidates: Sequence[Candidate], scene: Scene, plan: Plan, progress: Progress) -> None:
-        self.settings, self._scene, self._progress = plan.settings, scene, progress
-        self.jobs: list[Job] = []
-        floor = Candidate(FLOOR, partial(pkgutil.resolve_name(FLOOR_TARGET)))
-        for candidate in (floor, *(c for c in candidates if c.name != FLOOR)):
-            recipe = _recipe(candidate)
-            for seed in self.settings.build_seeds[: 1 if recipe.target.floor else None]:
-                store = _store(scene.folder, candidate.name, recipe, seed)
-                self.jobs.append(Job(candidate.name, recipe, seed, scene, store))
-        self._depths = tuple(sorted(set(plan.depths)))
-        self._done, self._total = 0, 0
-
-    def _say(self, job: Job, text: str) -> None:
-        seed = f" (build seed {job.build['build_seed']})" if len(self.settings.build_seeds) > 1 else ""
-        self._progress(f"{job.name}{seed}: {text}", self._done, max(1, self._total))
-
-    def points(self, job: Job) -> list[Point]:
-        return job.points(self._depths)
-
-    def _passes(self, job: Job) -> dict[Point, list[int]]:
-        """The points that are not timed to the end, and their missing passes."""
-        missing = {point: job.missing_passes(point, self.settings.passes) for point in self.points(job)}
-        return {point: numbers for point, numbers in missing.items() if numbers}
-
-    def _steps(self, job: Job) -> int:
-        lists = sum(not job.has_lists(point) for point in self.points(job))
-        return lists + (not job.built) + sum(1 + len(numbers) for numbers in self._passes(job).values())
-
-    def run(self) -> None:
-        """Do what is missing."""
-        for job in self.jobs:
-            job.resume(self.settings.limits, self.settings.build_threads)
-        todo = [job for job in self.jobs if not job.failed and self._steps(job)]
-        self._total = sum(self._steps(job) for job in todo)
-        try:
-            for job in todo:
-                self._try(job, self._prepare)
-            self._time([job for job in todo if not job.failed])
-            for job in todo:
-                if not job.failed:
-                    self._try(job, Job.finish)
-        finally:
-            for job in todo:
-                job.end()
-            self._scene.remove_written()
-        if todo:
-            self._progress("measured", self._total, self._total)
-
-    def _try(self, job: Job, action: Callable[[Job], None]) -> None:
-        """Do something with one index; if that fails, the index has failed and the others go on."""
-        try:
-            action(job)
-        except (WorkerFailed, MissingExtra, UnsupportedSimilarity) as error:
-            job.fail(error)
-            self._say(job, f"failed: {error}")
-
-    def _prepare(self, job: Job) -> None:
-        """Build or load, then search everything."""
-        fresh = not job.built
-        self._say(job, "building" if fresh else "loading")
-        job.start(self.settings.limits)
-        self._done += fresh
-        for point in self.points(job):
-            if not job.has_lists(point):
-                job.search(point, self.settings.batch, partial(self._say, job))
-                self._done += 1
-
-    def _time(self, jobs: Sequence[Job]) -> None:
-        """A discarded pass, then pass after pass, in each of them all points of all indexes in turn."""
-        missing = {job: self._passes(job) for job in jobs}
-        for number in range(self.settings.passes + 1):
-            for job in jobs:
-                for point, numbers in missing[job].items():
-                    if not job.failed and (number == 0 or number in numbers):
-                        self._try(job, partial(self._one_pass, point=point, number=number))
-
-    def _one_pass(self, job: Job, point: Point, number: int) -> None:
-        knob = f" at {job.build['knob']} {point.effort}" if point.effort is not None else ""
-        if number == 0:
-            self._say(job, f"warming up{knob}, k {point.k}")
-            timed = job.warm_up(point, self.settings.max_queries, self.settings.max_seconds, self.settings.passes)
-            self._done += 1
-            self._say(job, f"timing {timed} queries a pass{knob}, k {point.k}")
-            return
-        self._say(job, f"pass {number} of {self.settings.passes}{knob}, k {point.k}")
-        job.time_pass(point, number)
-        self._done += 1
-
-
 def measure(  # noqa: PLR0917
     candidates: Sequence[Candidate],
     queries: Embeddings,
@@ -292,7 +217,16 @@ def measure(  # noqa: PLR0917
         BadConfig: a candidate is no index class, or its parameters do not fit. OutOfSpace: the disk is full; what is
         finished is kept.
     """
-    scene = Scene(queries, gallery, plan.similarity, plan.extra, plan.seed, folder)
-    run = _Measurement(candidates, scene, plan, progress)
-    run.run()
-    return [job.result(sorted(set(plan.depths)), plan.settings.passes) for job in run.jobs]
+    scene = Scene(queries, gallery, plan.similarity, plan.extra, plan.seed, folder, plan.pairs)
+    jobs = []
+    floor = Candidate(FLOOR, partial(pkgutil.resolve_name(FLOOR_TARGET)))
+    for candidate in (floor, *(c for c in candidates if c.name != FLOOR)):
+        recipe = _recipe(candidate)
+        for seed in plan.settings.build_seeds[: 1 if recipe.target.floor else None]:
+            jobs.append(Job(candidate.name, recipe, seed, scene, _store(folder, candidate.name, recipe, seed)))
+    run = Measurement(jobs, plan, progress)
+    try:
+        run.run()
+    finally:
+        scene.remove_written()
+    return run.results()

@@ -14,8 +14,11 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,11 +31,15 @@ from retrieval_bench._messages import (
     Build,
     Built,
     Close,
+    Collide,
+    Collided,
     Failure,
     Found,
     Load,
     Request,
     Search,
+    Serve,
+    Served,
     Start,
     TimePass,
 )
@@ -115,19 +122,17 @@ class Worker:
 
     def answer(self, request: Request) -> Any:
         """Do one request; the reply is described with the request's class."""
-        match request:
-            case Start():
-                return self._start(request)
-            case Build():
-                return self._build(request)
-            case Load():
-                return self._index.load(Path(request.folder))
-            case Search():
-                return self._search(request)
-            case TimePass():
-                return self._time(request)
-            case Close():
-                return self._index.close()
+        handlers: dict[type[Any], Callable[[Any], Any]] = {
+            Start: self._start,
+            Build: self._build,
+            Load: lambda load: self._index.load(Path(load.folder)),
+            Search: self._search,
+            TimePass: self._time,
+            Serve: self._serve,
+            Collide: self._collide,
+            Close: lambda _: self._index.close(),
+        }
+        return handlers[type(request)](request)
 
     def _use(self, threads: int) -> None:
         _pin(self._cores[-threads:])
@@ -184,6 +189,58 @@ class Worker:
         finally:
             gc.enable()
         return times
+
+    def _serve(self, request: Serve) -> Served:
+        self._use(request.clients)
+        self._index.set_threads(1)
+        return _served(self._index, prepared(self._queries.open()[request.rows], self._similarity), request)
+
+    def _collide(self, request: Collide) -> Collided | None:
+        queries = prepared(self._queries.open()[request.queries], self._similarity)
+        theory = self._index.collision(queries, request.rows, request.effort)
+        sets = self._index.candidate_sets(queries, request.effort)
+        if theory is None or sets is None:
+            return None
+        hit = [np.isin(rows, found) for rows, found in zip(request.rows, sets, strict=True)]
+        return Collided(theory[0], theory[1], np.array(hit))
+
+
+def _served(index: Index, queries: NDArray[np.float32], request: Serve) -> Served:
+    """Closed loop: as many threads as clients, all at once, until the time is over."""
+    start = threading.Barrier(request.clients + 1)
+    k, effort, clock = request.k, request.effort, time.perf_counter_ns
+    single = [queries[i : i + 1] for i in range(len(queries))]
+    ends: list[int] = [0] * request.clients
+
+    def client(number: int) -> list[int]:
+        times: list[int] = []
+        at = number * len(single) // request.clients
+        start.wait()
+        last = clock() + int(request.seconds * 1e9)
+        now = 0
+        while now < last:
+            begin = clock()
+            index.search(single[at], k, effort)
+            now = clock()
+            times.append(max(1, now - begin))
+            at = (at + 1) % len(single)
+        ends[number] = now
+        return times
+
+    for query in single[:PRELUDE]:
+        index.search(query, k, effort)
+    gc.collect()
+    gc.disable()
+    try:
+        with ThreadPoolExecutor(request.clients) as pool:
+            asked = [pool.submit(client, number) for number in range(request.clients)]
+            start.wait()
+            begin = clock()
+            times = [np.array(one.result(), np.int64) for one in asked]
+    finally:
+        gc.enable()
+    owner = np.repeat(np.arange(request.clients), [len(one) for one in times])
+    return Served(np.concatenate(times), owner, (max(ends) - begin) / 1e9)
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,6 +1,22 @@
 """For all tests: processes of a parallel run share the machine, so each computes with one thread."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BACKENDS = Path(__file__).parent / "backends"
+Log = Callable[[], list[str]]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
+    """What the backends noted so far; also makes them importable, in this process only."""
+    monkeypatch.syspath_prepend(str(BACKENDS))
+    file = tmp_path / "log.txt"
+    monkeypatch.setenv("FAULTY_LOG", str(file))
+    return lambda: file.read_text().splitlines() if file.exists() else []

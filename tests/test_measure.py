@@ -25,15 +25,6 @@ BACKENDS = Path(__file__).parent / "backends"
 Log = Callable[[], list[str]]
 
 
-@pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
-    """What the backends noted so far; also makes them importable, in this process only."""
-    monkeypatch.syspath_prepend(str(BACKENDS))
-    file = tmp_path / "log.txt"
-    monkeypatch.setenv("FAULTY_LOG", str(file))
-    return lambda: file.read_text().splitlines() if file.exists() else []
-
-
 def ran(folder: Path, *names: str, **settings: object) -> dict[str, IndexResult]:
     from run_measure import SETTINGS, run
 
@@ -161,7 +152,7 @@ def test_new_efforts_keep_the_build(tmp_path: Path, log: Log) -> None:
 
 
 def test_another_source_or_library_is_another_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from retrieval_bench import _job
+    from retrieval_bench import _recipe
 
     (tmp_path / "my_own.py").write_text((BACKENDS / "faulty.py").read_text())
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -177,7 +168,7 @@ def test_another_source_or_library_is_another_index(tmp_path: Path, monkeypatch:
     assert before == folder(my_own.Brute)
     (tmp_path / "my_own.py").write_text((tmp_path / "my_own.py").read_text() + "# edited\n")
     assert before != folder(my_own.Brute) and derived != folder(Derived) and ivf == folder(IVF)
-    monkeypatch.setattr(_job, "version", lambda name: f"{name} of tomorrow")
+    monkeypatch.setattr(_recipe, "version", lambda name: f"{name} of tomorrow")
     assert ivf != folder(IVF)
 
 

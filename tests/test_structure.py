@@ -14,7 +14,7 @@ LAYERS = {
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
     **dict.fromkeys(("_lists", "_item_batches", "_vector_store", "_transformed"), 2),
-    **dict.fromkeys(("_job", "_messages", "_results", "_scene", "_store", "_workers"), 2),
+    **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (
             "train",
@@ -29,6 +29,9 @@ LAYERS = {
             "record",
             "track",
             "points",
+            "goals",
+            "collisions",
+            "break_even",
         ),
         2,
     ),

@@ -23,6 +23,11 @@ SHOWN = 20
 # Extra → the modules that it brings.
 EXTRAS = {
     "openvino": ("openvino",),
+    "faiss": ("faiss",),
+    "datasketch": ("datasketch",),
+    "hnswlib": ("hnswlib",),
+    "annoy": ("annoy",),
+    "usearch": ("usearch",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "peers": ("pytorch_metric_learning",),
 }

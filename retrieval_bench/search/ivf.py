@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
+from retrieval_bench.search._ivf import check, lists_of, sample, set_clustering, vectors_read
 from retrieval_bench.search.base import Family
-
-BLOCK_QUERIES = 4096
 
 
 class IVF(FaissIndex):
@@ -36,29 +34,16 @@ class IVF(FaissIndex):
         efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     ) -> None:
         super().__init__()
-        if min(1 if nlist is None else nlist, train_points, iterations) < 1:
-            raise BadConfig(
-                f"nlist={nlist}, train_points={train_points}, iterations={iterations}: numbers from 1 are needed"
-            )
+        check(nlist, train_points, iterations)
         self.nlist, self.train_points, self.iterations = nlist, train_points, iterations
         self.efforts = tuple(efforts)
 
-    def _lists(self, n: int) -> int:
-        automatic = min(round(4 * n**0.5), n // 16)
-        return max(1, min(n, automatic if self.nlist is None else self.nlist))
-
     def _empty(self, vectors: NDArray[np.generic], metric: int, seed: int) -> Any:
         n, dim = vectors.shape
-        nlist = self._lists(n)
-        size = min(n, nlist * self.train_points)
-        # Our own sample: faiss would want the whole gallery as float32 first.
-        chosen = np.sort(np.random.default_rng(seed).choice(n, size, replace=False)) if size < n else slice(None)
-        quantiser = self._faiss.IndexFlat(dim, metric)
-        index = self._faiss.IndexIVFFlat(quantiser, dim, nlist, metric)
-        index.cp.seed, index.cp.niter = seed, self.iterations
-        index.cp.min_points_per_centroid = 1  # no warning on stderr for a small gallery
-        index.cp.max_points_per_centroid = max(1, self.train_points)
-        index.train(np.ascontiguousarray(vectors[chosen], np.float32))
+        nlist = lists_of(n, self.nlist)
+        index = self._faiss.IndexIVFFlat(self._faiss.IndexFlat(dim, metric), dim, nlist, metric)
+        set_clustering(index.cp, seed, self.iterations, self.train_points)
+        index.train(sample(vectors, nlist * self.train_points, seed))
         return index
 
     def _search_parameters(self, k: int, effort: int | None) -> Any:
@@ -66,10 +51,4 @@ class IVF(FaissIndex):
 
     def candidates(self) -> NDArray[np.int64]:
         """Sizes of the lists that the last call read, summed for each query: [q]. Exact."""
-        index, nprobe = self._index, min(self._params.nprobe, self._index.nlist)
-        sizes = np.array([index.invlists.list_size(i) for i in range(index.nlist)] + [0], np.int64)
-        counts = np.empty(len(self._last), np.int64)
-        for start in range(0, len(counts), BLOCK_QUERIES):
-            _, lists = index.quantizer.search(self._last[start : start + BLOCK_QUERIES], nprobe)
-            counts[start : start + BLOCK_QUERIES] = sizes[lists].sum(axis=1)  # list -1 has size 0
-        return counts
+        return vectors_read(self._index, self._last, self._params.nprobe)

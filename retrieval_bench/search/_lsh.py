@@ -1,0 +1,212 @@
+"""What the LSH backends share: hash tables, a bucket-ordered gallery, threads, files. A family adds its hash functions."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.search._frame import (
+    Frame,
+    Rotation,
+    block_rows,
+    bring,
+    centred,
+    orthogonal,
+    principal,
+    sample,
+    sketch_directions,
+    with_directions,
+)
+from retrieval_bench.search._probes import Tables, tables_of
+from retrieval_bench.search._scan import WORDS, Store, all_signs
+from retrieval_bench.search.base import Family, Index
+from retrieval_bench.types import Similarity
+
+META, ARRAYS = "lsh.json", "lsh.npz"
+SHARE = 1 / 64  # of the candidates, scored exactly beside `rerank` ones: more probes find more
+CHUNK = 64  # queries a thread takes at once
+
+
+class LSH(Index):
+    """Hash tables whose buckets are read in the order of their promise, sieved by sketches and scored exactly.
+
+    Args:
+        tables: hash tables; each is probed `probes` times.
+        rotation: where the directions of the hash functions come from.
+        sketch_bits: bits of the sketch that sieves what the buckets hold; 0 = everything is scored.
+        rerank: vectors scored exactly for each neighbour asked for, beside 1/64 of what the buckets hold.
+        efforts: values of `probes`, the buckets that a query reads in each table.
+    """
+
+    similarities: ClassVar[frozenset[Similarity]] = frozenset(Similarity)
+    family: ClassVar[Family] = Family.LSH
+    knob: ClassVar[str | None] = "probes"
+
+    def __init__(self, tables: int, rotation: str, sketch_bits: int, rerank: int, efforts: Sequence[int]) -> None:
+        if rotation not in tuple(Rotation):
+            raise BadConfig(f"rotation={rotation}: {' or '.join(Rotation)} is needed")
+        if tables < 1 or rerank < 1 or sketch_bits not in [64 * words for words in WORDS]:
+            raise BadConfig(
+                f"tables={tables}, sketch_bits={sketch_bits}, rerank={rerank}: tables and rerank from 1, and"
+                f" sketch_bits of {', '.join(str(64 * words) for words in WORDS)} are needed"
+            )
+        self.tables, self.rotation, self.sketch_bits, self.rerank = tables, Rotation(rotation), sketch_bits, rerank
+        self.efforts = tuple(efforts)
+        self._threads = 1
+        self._asked: tuple[NDArray[np.float32], int] = (np.empty((0, 0), np.float32), 1)
+        self._parts: tuple[Any, ...] = ()
+        self._warm()
+
+    def _warm(self) -> None:
+        """Load the compiled code: neither build nor search time."""
+        for dtype in (np.float32, np.uint8):
+            self.build(np.eye(4, 8, dtype=np.dtype(dtype)), Similarity.EUCLIDEAN, 0)
+            self.search(np.ones((1, 8), np.float32), 1, 1)
+            self.candidates()
+
+    @abstractmethod
+    def _draw(
+        self, n: int, rows: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], tuple[Any, ...]]:
+        """Directions [dim, m] and the hash functions' other numbers, for n vectors like the centred sample `rows`."""
+
+    @abstractmethod
+    def _keys(self, projections: NDArray[np.float32], functions: tuple[Any, ...]) -> NDArray[np.int64]:
+        """Keys [tables, b] of projections [b, m]."""
+
+    @property
+    @abstractmethod
+    def _kernels(self) -> tuple[Callable[..., None], Callable[..., Any]]:
+        """Compiled (search, probe) of the family."""
+
+    def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
+        """Hash the gallery [n, dim] block by block and copy it in the order of the buckets; uint8 stays uint8."""
+        rng = np.random.default_rng(seed)
+        frame = centred(vectors, similarity, rng)
+        rows = bring(sample(vectors, rng), frame, False)
+        directions, functions = self._draw(len(vectors), rows, rng)
+        frame = with_directions(frame, [directions, self._sketch(rows, rng)])
+        keys, words = self._hashed(vectors, frame, directions.shape[1], functions)
+        tables, orders = tables_of(keys)
+        stored = vectors.dtype if vectors.dtype == np.uint8 else np.dtype(np.float32)
+        place = np.empty(len(vectors), np.int32)
+        place[orders[0]] = np.arange(len(vectors), dtype=np.int32)
+        store = Store(
+            vectors[orders[0]].astype(stored, copy=False),
+            orders[0].astype(np.int32),
+            place[orders[1:]],
+            np.ascontiguousarray(words[orders].transpose(0, 2, 1)),
+            similarity is Similarity.EUCLIDEAN,
+            self.rerank,
+            SHARE,
+        )
+        self._adopt((frame, functions, tables, store))
+
+    def _sketch(self, rows: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+        if self.sketch_bits == 0:
+            return np.zeros((rows.shape[1], 0), np.float32)
+        if self.rotation is Rotation.PCA:
+            return sketch_directions(principal(rows, min(rows.shape[1], 64), rng), self.sketch_bits, rng)
+        return orthogonal(rows.shape[1], self.sketch_bits, rng)
+
+    def _hashed(
+        self, vectors: NDArray[np.generic], frame: Frame, width: int, functions: tuple[Any, ...]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+        """Keys [tables, n] and sketches [n, words]."""
+        keys = np.empty((self.tables, len(vectors)), np.int64)
+        words = np.empty((len(vectors), self.sketch_bits // 64), np.uint64)
+        step = block_rows(max(vectors.shape[1], frame.matrix.shape[1]))
+        for start in range(0, len(vectors), step):
+            projections = bring(vectors[start : start + step], frame, False) @ frame.matrix
+            keys[:, start : start + step] = self._keys(projections[:, :width], functions)
+            all_signs(projections[:, width:], words[start : start + step])
+        return keys, words
+
+    def _adopt(self, parts: tuple[Any, ...]) -> None:
+        self._parts = parts
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """As in `Index`; one compiled call a query, or one for each chunk of a batch."""
+        probes = 1 if effort is None else effort
+        self._asked = queries, probes
+        kernel, q = self._kernels[0], len(queries)
+        rows, scores = np.empty((q, k), np.int64), np.empty((q, k), np.float32)
+        if q <= CHUNK or self._threads == 1:
+            kernel(self._parts, queries, probes, rows, scores)
+            return rows, scores
+        with ThreadPoolExecutor(self._threads) as pool:
+            parts = [slice(start, start + CHUNK) for start in range(0, q, CHUNK)]
+            for done in [pool.submit(kernel, self._parts, queries[p], probes, rows[p], scores[p]) for p in parts]:
+                done.result()
+        return rows, scores
+
+    def candidates(self) -> NDArray[np.int64]:
+        """Vectors in the buckets that the last call read, each once: [q]. Looked up again, so a search need not count."""
+        queries, probes = self._asked
+        return np.array([len(rows) for rows in self.candidate_sets(queries, probes)], np.int64)
+
+    def candidate_sets(self, queries: NDArray[np.float32], effort: int | None) -> list[NDArray[np.int64]]:
+        """As in `Index`: rising gallery rows, before the sketches."""
+        store: Store = self._parts[3]
+        sets = []
+        for query in queries:
+            probes = self._probed(query, effort)
+            found = []
+            for table, (starts, stops) in enumerate(zip(probes.starts, probes.stops, strict=True)):
+                for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+                    found.append(store.rows[store.places[table - 1, start:stop] if table else slice(start, stop)])
+            sets.append(np.unique(np.concatenate(found)).astype(np.int64))
+        return sets
+
+    def _probed(self, query: NDArray[np.float32], effort: int | None) -> Any:
+        return self._kernels[1](self._parts, query, 1 if effort is None else effort)
+
+    def save(self, path: Path) -> None:
+        """Write `lsh.npz` and `lsh.json` into the folder."""
+        arrays, numbers = {}, {}
+        for i, part in enumerate(self._parts):
+            for j, value in enumerate(part):
+                into: dict[str, Any] = arrays if isinstance(value, np.ndarray) else numbers
+                into[f"{i}.{j}"] = value
+        np.savez(path / ARRAYS, allow_pickle=False, **arrays)
+        (path / META).write_text(json.dumps(numbers), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            CorruptInput: the folder does not hold what `save` wrote.
+        """
+        try:
+            values = json.loads((path / META).read_text(encoding="utf-8"))
+            with np.load(path / ARRAYS, allow_pickle=False) as arrays:
+                values |= {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError) as error:
+            raise CorruptInput(f"{path} holds no saved LSH index; delete the folder and run again") from error
+        self._adopt(tuple(self._restored(values, i, kind) for i, kind in enumerate(self._kinds)))
+
+    @property
+    def _kinds(self) -> tuple[Any, ...]:
+        return (Frame, type(self._parts[1]), Tables, Store)
+
+    @staticmethod
+    def _restored(values: dict[str, Any], number: int, kind: Any) -> Any:
+        return kind(*(values[f"{number}.{j}"] for j in range(len(kind._fields))))
+
+    def close(self) -> None:
+        """Free the index."""
+        self._parts = ()
+
+    def set_threads(self, threads: int) -> None:
+        """Threads of a batch search."""
+        self._threads = threads

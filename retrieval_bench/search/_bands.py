@@ -78,8 +78,7 @@ def bucket(bands, band, signature):  # type: ignore[no-untyped-def]
         if count == 0:
             return start, count
         if bands.slots[first + at, 0] == key and (
-            bands.size <= EXACT_ROWS
-            or _same(bands.signatures[bands.rows[band, start]], signature, begin, bands.size)
+            bands.size <= EXACT_ROWS or _same(bands.signatures[bands.rows[band, start]], signature, begin, bands.size)
         ):
             return start, count
         at = uintp(at + 1) & uintp(number - 1)
@@ -103,8 +102,7 @@ def _number_buckets(signatures, begin, size, buckets, firsts):  # type: ignore[n
         key = band_key(signatures[i], begin, size)
         at = _slot(key, number)
         while ids[at] >= 0 and not (
-            keys[at] == key
-            and (size <= EXACT_ROWS or _same(signatures[firsts[ids[at]]], signatures[i], begin, size))
+            keys[at] == key and (size <= EXACT_ROWS or _same(signatures[firsts[ids[at]]], signatures[i], begin, size))
         ):
             at = uintp(at + 1) & uintp(number - 1)
         if ids[at] < 0:

@@ -8,16 +8,21 @@ numbers from 0 to 255: there the bytes give the scores themselves.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types, uintp
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from retrieval_bench._simd import dot_u8, squared_u8
+from retrieval_bench._simd import _dot, _squared, has_vnni
 from retrieval_bench.types import Similarity
 
 BLOCK_ROWS = 16_384
+AHEAD = 8  # rows asked for before their turn
+FETCHED = 512  # bytes of a row; the processor finds the rest by itself
 WIDEST = 33_000  # components that a sum of 32 bits holds
 SLACK = 1e-5  # relative, on the bound: more than float32 rounding errs
 
@@ -127,26 +132,66 @@ def _limit(known, worst, error, length):  # type: ignore[no-untyped-def]
     return reach * reach * (1 + SLACK) + 1
 
 
+@intrinsic
+def _prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+    """Ask for the cache line at an address; any processor may ignore it."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), number(0), number(3), number(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.uintp), generate
+
+
+@njit(nogil=True, cache=True)
+def _fetch(table, row):  # type: ignore[no-untyped-def]
+    """Ask for the bytes of a row, as far as it pays."""
+    dim = uintp(table.shape[1])
+    first = uintp(table.ctypes.data) + uintp(row) * dim
+    for line in range(uintp(0), min(dim, uintp(FETCHED)), uintp(64)):
+        _prefetch(first + line)
+
+
+@njit(nogil=True, cache=True)
+def _apart(codes, known, row, euclidean):  # type: ignore[no-untyped-def]
+    """Squared distance, or product, of the query's codes and a row's. Addresses, as slices would be counted."""
+    dim = uintp(codes.size)
+    if has_vnni():  # type: ignore[call-arg]
+        left, right = uintp(codes.ctypes.data), uintp(known.ctypes.data) + uintp(row) * dim
+        return np.int64(_squared(left, right, dim) if euclidean else _dot(left, right, dim))
+    total = np.int32(0)
+    for d in range(dim):
+        one, other = np.int32(codes[d]), np.int32(known[row, d])
+        total += (one - other) * (one - other) if euclidean else one * other
+    return np.int64(total)
+
+
 @njit(nogil=True, cache=True)
 def best(query, candidates, known, rows, values):  # type: ignore[no-untyped-def]
     """Write the best of the rows `candidates`, best first, into rows [k] and values [k] (scores; -1, -inf at the end)."""
     k, codes = rows.size, np.empty(query.size, np.uint8)
-    coded = known.codes.shape[0] > 0
+    coded, euclidean = known.codes.shape[0] > 0, known.euclidean
     error, length = _encode(query, known, codes) if coded else (0.0, 0.0)
     whole = coded and known.error == 0 and error == 0 and known.step == 1 and known.vectors.itemsize == 1
     error += known.error
     for j in range(k):
         rows[j], values[j] = -1, -np.inf
+    table = known.codes
     limit = np.inf
     for i in range(candidates.size):
         row = candidates[i]
+        if coded:
+            _fetch(table, candidates[min(i + AHEAD, candidates.size - 1)])
         if whole:
-            other = known.codes[row]
-            value = np.float64(-squared_u8(codes, other) if known.euclidean else dot_u8(codes, other))
+            apart = _apart(codes, table, row, euclidean)
+            value = np.float64(-apart if euclidean else apart)
         else:
-            if coded and limit < np.inf and squared_u8(codes, known.codes[row]) > limit:
+            if coded and limit < np.inf and _apart(codes, table, row, True) > limit:
                 continue
-            value = np.float64(_value(query, known.vectors[row], known.euclidean))
+            value = np.float64(_value(query, known.vectors[row], euclidean))
         if value > values[0] or (value == values[0] and row < rows[0]):
             _replace_worst(values, rows, k, value, row)
             if not whole and values[0] > -np.inf:

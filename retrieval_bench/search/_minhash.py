@@ -59,25 +59,23 @@ def sign(mixed, permutation, signature):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def mixed(hashes):  # type: ignore[no-untyped-def]
+    """fmix32 of every hash, flat."""
+    out = np.empty(hashes.size, np.uint32)
+    for i in range(hashes.size):
+        out[i] = fmix32(hashes.flat[i])
+    return out
+
+
+@njit(nogil=True, cache=True)
 def _sign_all(hashes, permutation, out):  # type: ignore[no-untyped-def]
-    mixed = np.empty(hashes.shape[1], np.uint32)
+    all_mixed = mixed(hashes).reshape(hashes.shape)
     for i in range(hashes.shape[0]):
-        for j in range(mixed.size):
-            mixed[j] = fmix32(hashes[i, j])
-        sign(mixed, permutation, out[i])
+        sign(all_mixed[i], permutation, out[i])
 
 
 def signatures(hashes: NDArray[np.uint32], permutation: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Signatures [n, p] of n sets of m token hashes [n, m]; an empty set (m = 0) has 2^32 - 1 everywhere."""
     out = np.empty((len(hashes), permutation.shape[1]), np.uint32)
     _sign_all(np.ascontiguousarray(hashes), np.ascontiguousarray(permutation), out)
-    return out
-
-
-@njit(nogil=True, cache=True)
-def mixed(hashes):  # type: ignore[no-untyped-def]
-    """fmix32 of each hash [v]."""
-    out = np.empty(hashes.size, np.uint32)
-    for i in range(hashes.size):
-        out[i] = fmix32(hashes[i])
     return out

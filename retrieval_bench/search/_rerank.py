@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import CorruptInput
 
-FILE = "gallery.npy"
+FILES = ("gallery-product.npy", "gallery-distance.npy")  # by what it is scored
 KEPT = tuple(np.dtype(t) for t in (np.float32, np.uint8, np.int8))  # float32 holds each of their values
 LEAST_QUERIES = 64  # of a batch that more than one thread works on
 
@@ -102,17 +102,24 @@ class Reranker:
             list(pool.map(part, range(0, q, LEAST_QUERIES)))
         return rows, scores
 
-    def save(self, path: Path) -> None:
-        """Write `gallery.npy` into the folder."""
-        np.save(path / FILE, self._gallery, allow_pickle=False)
+    @property
+    def gallery(self) -> NDArray[np.generic]:
+        """The vectors held: [n, dim], read-only."""
+        return self._gallery
 
-    def load(self, path: Path, euclidean: bool) -> None:
-        """Read `gallery.npy` from the folder.
+    def save(self, path: Path) -> None:
+        """Write the gallery into the folder, named after how it is scored."""
+        np.save(path / FILES[self._euclidean], self._gallery, allow_pickle=False)
+
+    def load(self, path: Path) -> None:
+        """Read the gallery from the folder.
 
         Raises:
             CorruptInput: it is not there.
         """
-        if not (path / FILE).exists():
-            raise CorruptInput(f"{path} holds no {FILE}; delete the folder and run again")
-        gallery: NDArray[Any] = np.load(path / FILE, allow_pickle=False)
-        self.keep(gallery, euclidean)
+        for euclidean, name in enumerate(FILES):
+            if (path / name).exists():
+                gallery: NDArray[Any] = np.load(path / name, allow_pickle=False)
+                self.keep(gallery, bool(euclidean))
+                return
+        raise CorruptInput(f"{path} holds no gallery to re-rank by; delete the folder and run again")

@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit, uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._blocks import read_only
 from retrieval_bench.search._minhash import token_hashes
-from retrieval_bench.types import Similarity
 
 CENTROIDS = 1024  # at most, by default
 ROWS_A_CENTROID = 30  # of the gallery, at least, by default
@@ -53,16 +53,17 @@ class Vocabulary(NamedTuple):
     directions: bool
 
 
-def fit(
-    vectors: NDArray[np.generic], similarity: Similarity, tokenizer: Tokenizer, centroids: int | None, size: int | None, seed: int
+def signed_top(dim: int, size: int | None) -> Vocabulary:
+    """The tokens of vectors of so many components; size none = dim/4."""
+    chosen = max(1, dim // 4) if size is None else min(size, dim)
+    return Vocabulary(np.empty((dim, 0), np.float32), np.empty(0, np.float32), _hashes(2 * dim), chosen, False)
+
+
+def kmeans_words(
+    vectors: NDArray[np.generic], directions: bool, centroids: int | None, size: int | None, seed: int
 ) -> Vocabulary:
-    """The vocabulary of a gallery [n, dim]; `centroids` and `size` none = the defaults above, size dim/4 for signed_top."""
-    n, dim = vectors.shape
-    directions = similarity is Similarity.DOT
-    if tokenizer is Tokenizer.SIGNED_TOP:
-        chosen = max(1, dim // 4) if size is None else min(size, dim)
-        empty = np.empty((dim, 0), np.float32)
-        return Vocabulary(empty, np.empty(0, np.float32), _hashes(2 * dim), chosen, directions)
+    """Centroids fitted on a sample of a gallery [n, dim]; `centroids` and `size` none = the defaults above."""
+    n = len(vectors)
     number = max(1, min(n, min(CENTROIDS, n // ROWS_A_CENTROID) if centroids is None else centroids))
     chosen = min(number, max(1, min(WORDS, number // CENTROIDS_A_WORD)) if size is None else size)
     rng = np.random.default_rng(seed)
@@ -182,7 +183,15 @@ def tokenize(vector, vocabulary, tokens):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def tokenize_all(vectors, vocabulary, tokens):  # type: ignore[no-untyped-def]
-    """Tokens [n, m] of float32 vectors [n, dim]."""
+def _tokenize_all(vectors, vocabulary, tokens):  # type: ignore[no-untyped-def]
     for i in range(vectors.shape[0]):
         tokenize(vectors[i], vocabulary, tokens[i])
+
+
+def tokens_of(vectors: NDArray[np.generic], vocabulary: Vocabulary) -> NDArray[np.int32]:
+    """Tokens [n, m] of vectors [n, dim] of any real dtype, converted block by block."""
+    tokens = np.empty((len(vectors), vocabulary.size), np.int32)
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
+        _tokenize_all(read_only(np.asarray(vectors[part], np.float32)), vocabulary, tokens[part])
+    return tokens

@@ -1,0 +1,56 @@
+"""The whole search of a query over MinHash bands as one compiled kernel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from retrieval_bench.search._bands import Bands, gather
+from retrieval_bench.search._filtered import Gallery, best
+from retrieval_bench.search._minhash import sign
+from retrieval_bench.search._tokens import Vocabulary, tokenize
+
+
+class Parts(NamedTuple):
+    """Everything that a search reads. Bands and gallery number rows by place: `order` [n] is the row at each place."""
+
+    vocabulary: Vocabulary
+    mixed: NDArray[np.uint32]  # [v] fmix32 of the vocabulary's hashes
+    permutation: NDArray[np.uint32]
+    bands: Bands
+    gallery: Gallery
+    order: NDArray[np.int32]
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread."""
+
+    seen: NDArray[np.uint8]  # [n] zero between queries
+    found: NDArray[np.int32]  # [n + 1]
+
+
+@njit(nogil=True, cache=True)
+def collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
+    """Write the places in the buckets of the first `tables` bands, each once, into `scratch.found`; how many."""
+    tokens = np.empty(parts.vocabulary.size, np.int64)
+    tokenize(query, parts.vocabulary, tokens)
+    signature = np.empty(tables * parts.bands.size, np.uint32)
+    sign(parts.mixed[tokens], parts.permutation, signature)
+    return gather(parts.bands, signature, tables, scratch.seen, scratch.found)
+
+
+@njit(nogil=True, cache=True)
+def search(queries, parts, tables, scratch, answer):  # type: ignore[no-untyped-def]
+    """Fill the answer: rows [q, k], scores [q, k] and counts [q]."""
+    rows, scores, counts = answer
+    values = np.empty(rows.shape[1], np.float64)
+    for i in range(queries.shape[0]):
+        counts[i] = collect(queries[i], parts, tables, scratch)
+        best(queries[i], scratch.found[: counts[i]], parts.gallery, rows[i], values)
+        for j in range(values.size):
+            scores[i, j] = values[j]
+            if rows[i, j] >= 0:
+                rows[i, j] = parts.order[rows[i, j]]

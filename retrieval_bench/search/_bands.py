@@ -22,7 +22,7 @@ class Bands(NamedTuple):
 
     Attributes:
         rows: [L, n] row numbers, bucket by bucket, rising within a bucket.
-        slots: [slots, 2] of all tables: key, and start · 2^32 + size of the bucket in its line of `rows`; size 0 = free.
+        slots: [slots, 2] of all tables: key, and start · 2^32 + size of the bucket in its line of `rows`; no size = free.
         offsets: [L + 1] where each table's slots begin; their number is a power of two.
         signatures: [n, L·r] where keys need the proof, else [0, 0].
         size: r.
@@ -58,10 +58,10 @@ def _slot(key, number):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _same(one, other, start, size):  # type: ignore[no-untyped-def]
+    same = True
     for j in range(start, start + size):
-        if one[j] != other[j]:
-            return False
-    return True
+        same &= one[j] == other[j]
+    return same
 
 
 @njit(nogil=True, cache=True)
@@ -113,7 +113,7 @@ def _number_buckets(signatures, begin, size, buckets, firsts):  # type: ignore[n
 
 
 @njit(nogil=True, cache=True)
-def _fill(signatures, begin, size, buckets, firsts, rows):  # type: ignore[no-untyped-def]
+def _fill(signatures, begin, size, buckets, firsts, rows):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Rows bucket by bucket, and the band's slots."""
     found = firsts.size
     counts, starts = np.zeros(found, np.int64), np.zeros(found, np.int64)

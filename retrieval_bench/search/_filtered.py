@@ -1,6 +1,6 @@
 """The exact k best of a list of gallery rows, with most exact scores spared by a bound from an 8-bit copy.
 
-The copy x' of a vector has components low + step · code. Its distance from the query's copy q' is a product of bytes, and
+The copy x' of a vector has components low + step · code. Its distance from the query's copy q' is a sum over bytes, and
 |q - x| >= |q' - x'| - |q - q'| - |x - x'|: a row whose bound lies beyond the k-th best so far cannot enter the list, so
 the answer is that of scoring every row. A uint8 gallery is its own copy, without error, and so is a query of whole
 numbers from 0 to 255: there the bytes give the scores themselves.
@@ -152,7 +152,7 @@ def _fetch(table, row):  # type: ignore[no-untyped-def]
     dim = uintp(table.shape[1])
     first = uintp(table.ctypes.data) + uintp(row) * dim
     for line in range(uintp(0), min(dim, uintp(FETCHED)), uintp(64)):
-        _prefetch(first + line)
+        _prefetch(first + line)  # type: ignore[call-arg]
 
 
 @njit(nogil=True, cache=True)
@@ -171,7 +171,7 @@ def _apart(codes, known, row, euclidean):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def best(query, candidates, known, rows, values):  # type: ignore[no-untyped-def]
-    """Write the best of the rows `candidates`, best first, into rows [k] and values [k] (scores; -1, -inf at the end)."""
+    """The best of the rows `candidates`, best first, into rows [k] and values [k]: scores; -1 and -inf at the end."""
     k, codes = rows.size, np.empty(query.size, np.uint8)
     coded, euclidean = known.codes.shape[0] > 0, known.euclidean
     error, length = _encode(query, known, codes) if coded else (0.0, 0.0)

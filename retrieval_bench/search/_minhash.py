@@ -1,7 +1,7 @@
 """MinHash signatures, bit for bit those of datasketch 2.0 (`MinHash(scheme="affine32")`).
 
-A token is bytes; its hash h is the first four bytes of its SHA-1, little-endian. Component p of the signature of a token
-set is min over its tokens of a[p] · fmix32(h) + b[p], modulo 2^32 (Broder 1997; the permutations are datasketch's).
+A token is bytes; its hash h is the first four bytes of its SHA-1, little-endian. Component p of the signature of a set is
+the min over its tokens of a[p] · fmix32(h) + b[p], modulo 2^32 (Broder 1997; the permutations are datasketch's).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SEEDS = 1 << 32  # of numpy's RandomState
 
 
 def permutations(number: int, seed: int) -> NDArray[np.uint32]:
-    """a and b of so many permutations: [2, number]. Seeds count modulo 2^32."""
+    """Factors a and terms b of so many permutations: [2, number]. Seeds count modulo 2^32."""
     draw = np.random.RandomState(seed % SEEDS)
     a = draw.randint(0, 1 << 31, number, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     return np.array([a, draw.randint(0, 1 << 32, number, dtype=np.uint32)])

@@ -22,7 +22,7 @@ FILE = "minhash.npz"
 class MinHashIndex(Index):
     """Token sets of dense vectors (MEASURING.md section 5), their MinHash signatures, L bands of r components.
 
-    Rows that agree with the query in all components of one of the bands read are candidates; they are re-ranked exactly.
+    Rows that agree with the query in all components of a band that is read are candidates; they are re-ranked exactly.
     Under dot, vectors become tokens by their direction.
 
     Args:
@@ -39,7 +39,7 @@ class MinHashIndex(Index):
     family = Family.LSH
     knob = "tables"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         tokenizer: str = "kmeans_words",
         centroids: int | None = None,

@@ -31,7 +31,7 @@ class DatasketchLSH(MinHashIndex):
 
     library = "datasketch"
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         tokenizer: str = "kmeans_words",
         centroids: int | None = None,
@@ -66,7 +66,7 @@ class DatasketchLSH(MinHashIndex):
         self._views: dict[int, Any] = {}
 
     def _minhash(self, signature: NDArray[np.uint32]) -> Any:
-        """datasketch's object around one signature."""
+        """The object of datasketch around one signature."""
         return self._datasketch.MinHash(hashvalues=signature, permutations=self._permutation, scheme=SCHEME)
 
     def _view(self, tables: int) -> Any:
@@ -105,7 +105,7 @@ class DatasketchLSH(MinHashIndex):
     def load(self, path: Path) -> None:
         """Read them, and insert row after row."""
         self._insert(self._load(path)["signatures"])
-        self._reranker.load(path, self._similarity is Similarity.EUCLIDEAN)
+        self._reranker.load(path)
 
     def set_threads(self, threads: int) -> None:
         """Threads of the re-ranking; datasketch itself has one."""

@@ -22,14 +22,14 @@ LEAST_QUERIES = 32  # of a batch, for each thread
 class MinHashLSH(MinHashIndex):
     """Banded tables of arrays; the candidates are exactly those of datasketch's `MinHashLSH`.
 
-    Holds a copy of the gallery, ordered by the first tokens so that rows of a bucket lie near each other: uint8 as it is,
-    all else as float32 with an 8-bit copy, whose bound spares most exact scores and changes no answer.
+    Holds a copy of the gallery, ordered by the first tokens so that rows of a bucket lie near each other: uint8 as
+    it is, all else as float32 with an 8-bit copy, whose bound spares most exact scores and changes no answer.
 
     Args:
         tokenizer, centroids, tokens, permutations, bands, band_rows, efforts: as in `MinHashIndex`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         tokenizer: str = "kmeans_words",
         centroids: int | None = None,

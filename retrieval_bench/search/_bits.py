@@ -59,3 +59,13 @@ def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
+
+
+@intrinsic
+def bytes_at(typingctx, address):  # type: ignore[no-untyped-def]
+    """The address as a pointer to bytes, for `numba.carray`: a view that nobody counts references to."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(arguments[0], I8.as_pointer())
+
+    return types.CPointer(types.uint8)(types.uintp), generate

@@ -25,6 +25,7 @@ from retrieval_bench.search._frame import (
     sketch_directions,
     with_directions,
 )
+from retrieval_bench.search._handle import held
 from retrieval_bench.search._probes import Tables, tables_of
 from retrieval_bench.search._scan import WORDS, Store, all_signs
 from retrieval_bench.search.base import Family, Index
@@ -63,6 +64,7 @@ class LSH(Index):
         self._threads = 1
         self._asked: tuple[NDArray[np.float32], int] = (np.empty((0, 0), np.float32), 1)
         self._parts: tuple[Any, ...] = ()
+        self._handle: Any = None
         self._warm()
 
     def _warm(self) -> None:
@@ -131,7 +133,7 @@ class LSH(Index):
         return keys, words
 
     def _adopt(self, parts: tuple[Any, ...]) -> None:
-        self._parts = parts
+        self._parts, self._handle = parts, held(parts)
 
     def search(
         self, queries: NDArray[np.float32], k: int, effort: int | None
@@ -142,11 +144,11 @@ class LSH(Index):
         kernel, q = self._kernels[0], len(queries)
         rows, scores = np.empty((q, k), np.int64), np.empty((q, k), np.float32)
         if q <= CHUNK or self._threads == 1:
-            kernel(self._parts, queries, probes, rows, scores)
+            kernel(self._handle, queries, probes, rows, scores)
             return rows, scores
         with ThreadPoolExecutor(self._threads) as pool:
             parts = [slice(start, start + CHUNK) for start in range(0, q, CHUNK)]
-            for done in [pool.submit(kernel, self._parts, queries[p], probes, rows[p], scores[p]) for p in parts]:
+            for done in [pool.submit(kernel, self._handle, queries[p], probes, rows[p], scores[p]) for p in parts]:
                 done.result()
         return rows, scores
 
@@ -162,14 +164,14 @@ class LSH(Index):
         for query in queries:
             probes = self._probed(query, effort)
             found = []
-            for table, (starts, stops) in enumerate(zip(probes.starts, probes.stops, strict=True)):
-                for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            for table, spans in enumerate(probes.spans.tolist()):
+                for start, stop in spans:
                     found.append(store.rows[store.places[table - 1, start:stop] if table else slice(start, stop)])
             sets.append(np.unique(np.concatenate(found)).astype(np.int64))
         return sets
 
     def _probed(self, query: NDArray[np.float32], effort: int | None) -> Any:
-        return self._kernels[1](self._parts, query, 1 if effort is None else effort)
+        return self._kernels[1](self._handle, query, 1 if effort is None else effort)
 
     def save(self, path: Path) -> None:
         """Write `lsh.npz` and `lsh.json` into the folder."""
@@ -205,7 +207,7 @@ class LSH(Index):
 
     def close(self) -> None:
         """Free the index."""
-        self._parts = ()
+        self._parts, self._handle = (), None
 
     def set_threads(self, threads: int) -> None:
         """Threads of a batch search."""

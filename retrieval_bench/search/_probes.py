@@ -24,8 +24,7 @@ class Probes(NamedTuple):
 
     keys: NDArray[np.int64]  # [tables, probes]
     sets: NDArray[np.uint64]  # [tables, probes]: which of the sorted perturbations lead to the key
-    starts: NDArray[np.int64]  # [tables, probes]: span in the order of the table
-    stops: NDArray[np.int64]
+    spans: NDArray[np.int64]  # [tables, probes, 2]: start and stop of the bucket in the order of the table
 
 
 @njit(nogil=True, cache=True)
@@ -59,18 +58,6 @@ def tables_of(keys: NDArray[np.int64]) -> tuple[Tables, NDArray[np.int64]]:
     for table in range(len(keys)):
         enter(sorted_keys[table], tables.keys[table], tables.spans[table])
     return tables, orders
-
-
-@njit(nogil=True, cache=True)
-def find(tables, table, key):  # type: ignore[no-untyped-def]
-    """Span (start, stop) of the bucket of a key; (0, 0) where there is none."""
-    slots = tables.keys.shape[1]
-    at = _slot(key, slots)
-    while tables.spans[table, at, 0] != tables.spans[table, at, 1]:
-        if tables.keys[table, at] == key:
-            return np.int64(tables.spans[table, at, 0]), np.int64(tables.spans[table, at, 1])
-        at = (at + uintp(1)) & uintp(slots - 1)
-    return np.int64(0), np.int64(0)
 
 
 @njit(nogil=True, cache=True)
@@ -162,17 +149,19 @@ def sort_options(costs, steps, owners, conflicts):  # type: ignore[no-untyped-de
 
 
 @njit(nogil=True, cache=True)
-def look_up(tables, table, found, probes):  # type: ignore[no-untyped-def]
-    """Spans of the first `found` keys of a table; empty ones for the rest."""
-    for p in range(probes.keys.shape[1]):
-        start, stop = find(tables, table, probes.keys[table, p]) if p < found else (np.int64(0), np.int64(0))
-        probes.starts[table, p], probes.stops[table, p] = start, stop
+def look_up(slot_keys, slot_spans, keys, spans):  # type: ignore[no-untyped-def]
+    """Spans [p, 2] of the buckets of keys [p] in one table; (0, 0) where there is none."""
+    slots = slot_keys.size
+    for p in range(keys.size):
+        key = keys[p]
+        at = _slot(key, slots)
+        while slot_spans[at, 0] != slot_spans[at, 1] and slot_keys[at] != key:
+            at = (at + uintp(1)) & uintp(slots - 1)
+        spans[p, 0], spans[p, 1] = slot_spans[at, 0], slot_spans[at, 1]
 
 
 @njit(nogil=True, cache=True)
 def empty_probes(tables, count):  # type: ignore[no-untyped-def]
     """Room for `count` probes of each table."""
-    shape = (tables.keys.shape[0], count)
-    return Probes(
-        np.zeros(shape, np.int64), np.zeros(shape, np.uint64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    )
+    t = tables.keys.shape[0]
+    return Probes(np.empty((t, count), np.int64), np.empty((t, count), np.uint64), np.zeros((t, count, 2), np.int64))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types, uintp
+from numba import carray, njit, types, uintp
 from numba.extending import overload
 from numpy.typing import NDArray
 
 from retrieval_bench._simd import dot_u8, squared_u8
-from retrieval_bench.search._bits import BLOCK, at_most, lowest_bit, popcount, prefetch
+from retrieval_bench.search._bits import BLOCK, at_most, bytes_at, lowest_bit, popcount, prefetch
 
 SORTED = 64  # depths up to this keep their list sorted
 AHEAD = 8  # vectors asked for before they are scored
@@ -30,29 +30,31 @@ class Store(NamedTuple):
     share: float  # … and this share of what the buckets hold
 
 
-def _score(left: Any, right: Any, euclidean: bool) -> float:
-    """Score of two vectors, larger = closer; squared distances stay negative squares."""
+def _score(query: Any, vectors: Any, place: int, euclidean: bool) -> float:
+    """Score of a query and one of the vectors, larger = closer; squared distances stay negative squares."""
     raise NotImplementedError("compiled code only")
 
 
-@overload(_score, jit_options={"fastmath": {"reassoc", "contract"}}, inline="never")
-def _compiled_score(left, right, euclidean):  # type: ignore[no-untyped-def]
-    if left.dtype is types.uint8 and right.dtype is types.uint8:
+@overload(_score, jit_options={"fastmath": {"reassoc", "contract"}})
+def _compiled_score(query, vectors, place, euclidean):  # type: ignore[no-untyped-def]
+    if query.dtype is types.uint8 and vectors.dtype is types.uint8:
 
-        def of_bytes(left, right, euclidean):  # type: ignore[no-untyped-def]
-            return np.float64(-squared_u8(left, right) if euclidean else dot_u8(left, right))
+        def of_bytes(query, vectors, place, euclidean):  # type: ignore[no-untyped-def]
+            size = uintp(vectors.shape[1])
+            row = carray(bytes_at(uintp(vectors.ctypes.data) + uintp(place) * size), (vectors.shape[1],))
+            return np.float64(-squared_u8(query, row) if euclidean else dot_u8(query, row))
 
         return of_bytes
 
-    def of_floats(left, right, euclidean):  # type: ignore[no-untyped-def]
-        total = np.float32(0)
+    def of_floats(query, vectors, place, euclidean):  # type: ignore[no-untyped-def]
+        total, at = np.float32(0), uintp(place)
         if euclidean:
-            for d in range(uintp(left.size)):
-                difference = left[d] - np.float32(right[d])
+            for d in range(uintp(query.size)):
+                difference = query[d] - np.float32(vectors[at, d])
                 total += difference * difference
             return -np.float64(total)
-        for d in range(uintp(left.size)):
-            total += left[d] * np.float32(right[d])
+        for d in range(uintp(query.size)):
+            total += query[d] * np.float32(vectors[at, d])
         return np.float64(total)
 
     return of_floats
@@ -76,26 +78,26 @@ def all_signs(values, words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _compare(sketches, start, asked, out):  # type: ignore[no-untyped-def]
-    """out [m] = different bits between the query's sketch and those of the m vectors from `start`, at most 255."""
+def _compare(sketches, start, asked, out, end, width):  # type: ignore[no-untyped-def]
+    """out[end:end + width] = different bits, at most 255, between the query's sketch and those of vectors from `start`.
+
+    sketches: [words, n] of one table. Plain loops: a view of an array costs as much as a short bucket.
+    """
     words = asked.size
+    at, to, wide = uintp(start), uintp(end), uintp(width)
     if words == 2:
-        first, second = sketches[0, start : start + out.size], sketches[1, start : start + out.size]
         a, b = asked[0], asked[1]
-        for j in range(uintp(out.size)):
-            out[j] = np.uint8(popcount(first[j] ^ a) + popcount(second[j] ^ b))
-        return
-    if words == 4:
-        first, second = sketches[0, start : start + out.size], sketches[1, start : start + out.size]
-        third, fourth = sketches[2, start : start + out.size], sketches[3, start : start + out.size]
+        for j in range(wide):
+            out[to + j] = np.uint8(popcount(sketches[0, at + j] ^ a) + popcount(sketches[1, at + j] ^ b))
+    elif words == 4:
         a, b, c, e = asked[0], asked[1], asked[2], asked[3]
-        for j in range(uintp(out.size)):
-            near = popcount(first[j] ^ a) + popcount(second[j] ^ b)
-            far = popcount(third[j] ^ c) + popcount(fourth[j] ^ e)
-            out[j] = np.uint8(min(near + far, np.uint64(255)))
-        return
-    for j in range(uintp(out.size)):
-        out[j] = np.uint8(popcount(sketches[0, start + j] ^ asked[0])) if words == 1 else np.uint8(0)
+        for j in range(wide):
+            near = popcount(sketches[0, at + j] ^ a) + popcount(sketches[1, at + j] ^ b)
+            far = popcount(sketches[2, at + j] ^ c) + popcount(sketches[3, at + j] ^ e)
+            out[to + j] = np.uint8(min(near + far, np.uint64(255)))
+    else:
+        for j in range(wide):
+            out[to + j] = np.uint8(popcount(sketches[0, at + j] ^ asked[0])) if words == 1 else np.uint8(0)
 
 
 @njit(nogil=True, cache=True)
@@ -116,38 +118,38 @@ def _limit(distances, wanted):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _sift(store, probes, asked, depth):  # type: ignore[no-untyped-def]
+def _sift(store, spans, asked, depth):  # type: ignore[no-untyped-def]
     """Places of the vectors, among those in the probed buckets, whose sketches are nearest to the query's."""
-    tables, count = probes.keys.shape
+    tables, count = spans.shape[0], spans.shape[1]
     total = 0
     for t in range(tables):
         for p in range(count):
-            total += probes.stops[t, p] - probes.starts[t, p]
-    distances = np.empty(total + BLOCK, np.uint8)
+            total += spans[t, p, 1] - spans[t, p, 0]
+    distances = np.empty((total + BLOCK - 1) // BLOCK * BLOCK, np.uint8)
     end = 0
     for t in range(tables):
+        sketches = store.sketches[t]
         for p in range(count):
-            start, stop = probes.starts[t, p], probes.stops[t, p]
-            if stop > start:
-                _compare(store.sketches[t], start, asked, distances[end : end + stop - start])
-                end += stop - start
-    padded = distances[: (total + BLOCK - 1) // BLOCK * BLOCK]
-    padded[total:] = 255
+            start, width = spans[t, p, 0], spans[t, p, 1] - spans[t, p, 0]
+            if width > 0:
+                _compare(sketches, start, asked, distances, end, width)
+                end += width
+    distances[total:] = 255
     wanted = store.rerank * depth + int(store.share * total)
-    limit = 254 if wanted >= total else _limit(padded, wanted)
-    return _chosen(store, probes, padded, total, limit)
+    limit = 254 if wanted >= total else _limit(distances, wanted)
+    return _chosen(store.places, spans, distances, total, limit)
 
 
 @njit(nogil=True, cache=True)
-def _chosen(store, probes, distances, total, limit):  # type: ignore[no-untyped-def]
+def _chosen(others, spans, distances, total, limit):  # type: ignore[no-untyped-def]
     """Places whose distance is within the limit; each once."""
-    tables, count = probes.keys.shape
+    count = spans.shape[1]
     address, within = uintp(distances.ctypes.data), np.uint64(0)
     for b in range(uintp(0), uintp(distances.size), uintp(BLOCK)):
         within += popcount(at_most(address + b, np.uint8(limit)))
     places = np.empty(np.int64(within), np.int32)
-    found, probe, first, table = 0, -1, 0, 0
-    start, end = 0, 0  # of the probe in the order of its table, and where its distances end
+    found, probe, table = 0, -1, 0
+    shift, end = 0, 0  # from a number among the distances to a place in the table, and where that ends to hold
     for b in range(uintp(0), uintp(distances.size), uintp(BLOCK)):
         mask = at_most(address + b, np.uint8(limit))
         while mask:
@@ -158,57 +160,60 @@ def _chosen(store, probes, distances, total, limit):  # type: ignore[no-untyped-
             while j >= end:
                 probe += 1
                 table = probe // count
-                first = end
-                start = probes.starts[table, probe - table * count]
-                end += probes.stops[table, probe - table * count] - start
-            place = start + j - first
-            places[found] = place if table == 0 else store.places[table - 1, place]
+                start = spans[table, probe - table * count, 0]
+                shift = start - end
+                end += spans[table, probe - table * count, 1] - start
+            places[found] = j + shift if table == 0 else others[table - 1, j + shift]
             found += 1
-    if tables == 1:
-        return places[:found]
-    return np.unique(places[:found])
+    return places[:found] if spans.shape[0] == 1 else np.unique(places[:found])
 
 
 @njit(nogil=True, cache=True)
-def _fetch(vectors, place):  # type: ignore[no-untyped-def]
-    size = uintp(vectors.shape[1] * vectors.itemsize)
-    address = uintp(vectors.ctypes.data) + uintp(place) * size
+def _fetch(address, size):  # type: ignore[no-untyped-def]
     for line in range(uintp(0), size, uintp(LINE)):
         prefetch(address + line)
+
+
+@njit(nogil=True, cache=True)
+def _scored(query, vectors, places, euclidean):  # type: ignore[no-untyped-def]
+    """Scores [m] of the vectors at the places [m], asked for from memory before their turn."""
+    count, size = places.size, uintp(vectors.shape[1] * vectors.itemsize)
+    values, address = np.empty(count, np.float64), uintp(vectors.ctypes.data)
+    for i in range(min(AHEAD, count)):
+        _fetch(address + uintp(places[i]) * size, size)
+    for i in range(count):
+        if i + AHEAD < count:
+            _fetch(address + uintp(places[i + AHEAD]) * size, size)
+        values[i] = _score(query, vectors, places[i], euclidean)
+    return values
 
 
 @njit(nogil=True, cache=True)
 def _best(query, store, places, rows, scores):  # type: ignore[no-untyped-def]
     """Score the places and write the best rows [k] and scores [k]."""
     k, count = rows.size, places.size
-    values = np.empty(count if k > SORTED else k, np.float64)
-    chosen = np.empty(values.size, np.int32)
-    found = 0
-    for i in range(min(AHEAD, count)):
-        _fetch(store.vectors, places[i])
-    for i in range(count):
-        if i + AHEAD < count:
-            _fetch(store.vectors, places[i + AHEAD])
-        value = _score(query, store.vectors[places[i]], store.euclidean)
-        if k > SORTED:
-            values[i], chosen[i] = value, places[i]
-            continue
-        if found == k and value <= values[k - 1]:
-            continue
-        at = min(found, k - 1)
-        while at > 0 and values[at - 1] < value:
-            values[at], chosen[at] = values[at - 1], chosen[at - 1]
-            at -= 1
-        values[at], chosen[at] = value, places[i]
-        found = min(found + 1, k)
+    euclidean, names = store.euclidean, store.rows
+    values = _scored(query, store.vectors, places, euclidean)
+    found = min(k, count)
     if k > SORTED:
         order = np.argsort(-values, kind="mergesort")
-        values, chosen, found = values[order], chosen[order], min(k, count)
-    for j in range(k):
-        rows[j], scores[j] = -1, -np.inf
+        values, places = values[order], places[order]
+    else:
+        for i in range(1, count):  # insertion into the k best, which stand at the front
+            value, place = values[i], places[i]
+            at = min(i, k)
+            if at == k and value <= values[k - 1]:
+                continue
+            at = min(at, k - 1)
+            while at > 0 and values[at - 1] < value:
+                values[at], places[at] = values[at - 1], places[at - 1]
+                at -= 1
+            values[at], places[at] = value, place
     for j in range(found):
-        rows[j] = store.rows[chosen[j]]
-        scores[j] = -np.sqrt(-values[j]) if store.euclidean else values[j]
+        rows[j] = names[places[j]]
+        scores[j] = -np.sqrt(-values[j]) if euclidean else values[j]
+    rows[found:] = -1
+    scores[found:] = -np.inf
 
 
 @njit(nogil=True, cache=True)
@@ -223,11 +228,11 @@ def as_bytes(query, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def answer(query, projections, store, probes, rows, scores):  # type: ignore[no-untyped-def]
+def answer(query, projections, store, spans, rows, scores):  # type: ignore[no-untyped-def]
     """Write the rows [k] and scores [k] of one query, whose sketch are the signs of its projections [64 · words]."""
     asked = np.empty(store.sketches.shape[1], np.uint64)
     signs(projections, asked)
-    places = _sift(store, probes, asked, rows.size)
+    places = _sift(store, spans, asked, rows.size)
     if store.vectors.itemsize == 1:
         small = np.empty(query.size, np.uint8)
         if as_bytes(query, small):

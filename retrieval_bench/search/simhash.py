@@ -39,22 +39,24 @@ def _probe(parts, projections, count):  # type: ignore[no-untyped-def]
             costs[i], steps[i], owners[i] = value * value, -bit if value > 0 else bit, i
         sort_options(costs, steps, owners, conflicts)
         found = sequence(base, costs, steps, conflicts, probes.keys[t], probes.sets[t])
-        look_up(tables, t, found, probes)
+        look_up(tables.keys[t], tables.spans[t], probes.keys[t, :found], probes.spans[t])
     return probes
 
 
 @njit(nogil=True, cache=True)
-def _search(parts, queries, count, rows, scores):  # type: ignore[no-untyped-def]
+def _search(handle, queries, count, rows, scores):  # type: ignore[no-untyped-def]
+    parts = handle.parts
     frame, functions, tables, store = parts
     projections = np.empty(frame.matrix.shape[1], np.float32)
     for i in range(len(queries)):
         project(frame, queries[i], projections)
-        probes = _probe(parts, projections, count)
-        answer(queries[i], projections[tables.keys.shape[0] * functions.bits :], store, probes, rows[i], scores[i])
+        spans = _probe(parts, projections, count).spans
+        answer(queries[i], projections[tables.keys.shape[0] * functions.bits :], store, spans, rows[i], scores[i])
 
 
 @njit(nogil=True, cache=True)
-def _probed(parts, query, count):  # type: ignore[no-untyped-def]
+def _probed(handle, query, count):  # type: ignore[no-untyped-def]
+    parts = handle.parts
     projections = np.empty(parts[0].matrix.shape[1], np.float32)
     project(parts[0], query, projections)
     return _probe(parts, projections, count)
@@ -71,9 +73,9 @@ class SimHash(LSH):
         bits: int | None = None,
         tables: int = 1,
         rotation: str = "pca",
-        sketch_bits: int = 128,
-        rerank: int = 20,
-        efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256),
+        sketch_bits: int = 256,
+        rerank: int = 5,
+        efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
     ) -> None:
         if bits is not None and not 0 <= bits <= MOST_BITS:
             raise BadConfig(f"bits={bits}: a whole number from 0 to {MOST_BITS}, or null, is needed")
@@ -82,7 +84,7 @@ class SimHash(LSH):
 
     def _automatic(self, n: int) -> int:
         octaves = np.log2(n)
-        return int(min(octaves, 10) + max(0, octaves - 17) / 2)
+        return int(min(octaves, 9) + max(0, octaves - 17) / 2)
 
     def _draw(
         self, n: int, rows: NDArray[np.float32], rng: np.random.Generator

@@ -22,7 +22,7 @@ class Bands(NamedTuple):
 
     Attributes:
         rows: [L, n] row numbers, bucket by bucket, rising within a bucket.
-        slots: [slots, 2] of all tables: key, and start · 2^32 + size of the bucket in its line of `rows`; no size = free.
+        slots: [slots, 2] of all tables: key, and start · 2^32 + size of the bucket in the band's `rows`; 0 = free.
         offsets: [L + 1] where each table's slots begin; their number is a power of two.
         signatures: [n, L·r] where keys need the proof, else [0, 0].
         size: r.

@@ -1,7 +1,7 @@
 """MinHash signatures, bit for bit those of datasketch 2.0 (`MinHash(scheme="affine32")`).
 
-A token is bytes; its hash h is the first four bytes of its SHA-1, little-endian. Component p of the signature of a set is
-the min over its tokens of a[p] · fmix32(h) + b[p], modulo 2^32 (Broder 1997; the permutations are datasketch's).
+A token is bytes; its hash h is the first four bytes of its SHA-1, little-endian. Component p of a signature is the
+min over its tokens of a[p] · fmix32(h) + b[p], modulo 2^32 (Broder 1997; the permutations are datasketch's).
 """
 
 from __future__ import annotations

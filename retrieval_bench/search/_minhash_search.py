@@ -33,8 +33,7 @@ class Scratch(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
-    """Write the places in the buckets of the first `tables` bands, each once, into `scratch.found`; how many."""
+def _collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
     tokens = np.empty(parts.vocabulary.size, np.int64)
     tokenize(query, parts.vocabulary, tokens)
     signature = np.empty(tables * parts.bands.size, np.uint32)
@@ -43,12 +42,19 @@ def collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def search(queries, parts, tables, scratch, answer):  # type: ignore[no-untyped-def]
-    """Fill the answer: rows [q, k], scores [q, k] and counts [q]."""
+def collect(query, handle, tables, scratch):  # type: ignore[no-untyped-def]
+    """Write the places in the buckets of the first `tables` bands, each once, into `scratch.found`; how many."""
+    return _collect(query, handle.parts, tables, scratch)
+
+
+@njit(nogil=True, cache=True)
+def search(queries, handle, tables, scratch, answer):  # type: ignore[no-untyped-def]
+    """Fill the answer: rows [q, k], scores [q, k] and counts [q]; `handle` is one of `Parts`."""
+    parts = handle.parts
     rows, scores, counts = answer
     values = np.empty(rows.shape[1], np.float64)
     for i in range(queries.shape[0]):
-        counts[i] = collect(queries[i], parts, tables, scratch)
+        counts[i] = _collect(queries[i], parts, tables, scratch)
         best(queries[i], scratch.found[: counts[i]], parts.gallery, rows[i], values)
         for j in range(values.size):
             scores[i, j] = values[j]

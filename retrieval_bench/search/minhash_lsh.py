@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench._blocks import read_only
 from retrieval_bench.search import _bands, _filtered, _minhash, _tokens
+from retrieval_bench.search._handle import held
 from retrieval_bench.search._minhash_index import MinHashIndex
 from retrieval_bench.search._minhash_search import Parts, Scratch, collect, search
 from retrieval_bench.types import Similarity
@@ -60,6 +61,7 @@ class MinHashLSH(MinHashIndex):
     def _adopt(self, bands: _bands.Bands, gallery: _filtered.Gallery, order: NDArray[np.int32]) -> None:
         mixed = _minhash.mixed(self._vocabulary.hashes)
         self._parts = Parts(self._vocabulary, mixed, self._permutation, bands, gallery, order)
+        self._handle = held(self._parts)
         self._local = local()
 
     def _scratch(self) -> Scratch:
@@ -79,7 +81,7 @@ class MinHashLSH(MinHashIndex):
 
         def part(block: slice) -> None:
             answer = rows[block], scores[block], counts[block]
-            search(queries[block], self._parts, tables, self._scratch(), answer)
+            search(queries[block], self._handle, tables, self._scratch(), answer)
 
         if self._threads == 1 or q < 2 * LEAST_QUERIES:
             part(slice(None))
@@ -94,7 +96,7 @@ class MinHashLSH(MinHashIndex):
         """As in `Index`: the contents of the buckets read, rising."""
         tables, scratch, sets = self._tables(effort), self._scratch(), []
         for query in read_only(queries):
-            count = collect(query, self._parts, tables, scratch)
+            count = collect(query, self._handle, tables, scratch)
             sets.append(np.sort(self._parts.order[scratch.found[:count]]).astype(np.int64))
         return sets
 

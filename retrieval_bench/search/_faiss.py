@@ -25,7 +25,8 @@ class FaissIndex(Index):
     """A faiss index that answers by `index.search(queries, k, params=…)`.
 
     Cosine and dot are faiss' inner product (the harness hands over unit vectors under cosine); euclidean is its squared
-    distance, turned into the negative distance.
+    distance, turned into the negative distance. What is re-ranked takes the distance for cosine too: of unit vectors it
+    has the same order, and codes keep it better (product codes of SIFT found 0.99 instead of 0.89 of the neighbours).
 
     Args:
         factor: re-rank so many times k candidates exactly, by the raw gallery, which then stays beside the index and
@@ -69,7 +70,8 @@ class FaissIndex(Index):
         With a factor, the gallery is held for re-ranking.
         """
         self._euclidean = similarity is Similarity.EUCLIDEAN
-        metric = self._faiss.METRIC_L2 if self._euclidean else self._faiss.METRIC_INNER_PRODUCT
+        by_distance = self._euclidean or (self._rerank is not None and similarity is Similarity.COSINE)
+        metric = self._faiss.METRIC_L2 if by_distance else self._faiss.METRIC_INNER_PRODUCT
         index = self._empty(vectors, metric, seed)
         for start in range(0, len(vectors), BLOCK_ROWS):
             index.add(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], np.float32))
@@ -111,7 +113,7 @@ class FaissIndex(Index):
         self._euclidean = index.metric_type == self._faiss.METRIC_L2
         self._adopt(index)
         if self._rerank is not None:
-            self._rerank.load(path, self._euclidean)
+            self._rerank.load(path)
 
     def close(self) -> None:
         """Free the index."""

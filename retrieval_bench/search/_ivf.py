@@ -44,9 +44,13 @@ def set_clustering(parameters: Any, seed: int, iterations: int, points: int) -> 
     parameters.max_points_per_centroid = max(1, points)
 
 
+def probes(index: Any, effort: int | None) -> int:
+    """Lists to read, never more than there are: a list that does not exist spoils the scale of a fast scan's codes."""
+    return min(1 if effort is None else effort, int(index.nlist))
+
+
 def vectors_read(index: Any, queries: NDArray[np.float32], nprobe: int) -> NDArray[np.int64]:
     """Sizes of the `nprobe` lists that a search reads, summed for each query: [q]. Exact."""
-    nprobe = min(nprobe, index.nlist)
     sizes = np.array([index.invlists.list_size(i) for i in range(index.nlist)] + [0], np.int64)
     counts = np.empty(len(queries), np.int64)
     for start in range(0, len(counts), BLOCK_QUERIES):

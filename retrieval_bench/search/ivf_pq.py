@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
-from retrieval_bench.search._ivf import check, lists_of, sample, set_clustering, vectors_read
+from retrieval_bench.search._ivf import check, lists_of, probes, sample, set_clustering, vectors_read
 from retrieval_bench.search.base import Family
 
 CENTROIDS = 16  # of a sub-quantiser: 4 bits, which a register's table look-up needs
-WIDTHS = (4, 2, 3)  # dimensions of a sub-quantiser, in order of preference
+WIDTHS = (2, 3)  # dimensions of a sub-quantiser, in order of preference
 
 
 class IVFPQ(FaissIndex):
@@ -26,8 +26,8 @@ class IVFPQ(FaissIndex):
 
     Args:
         nlist: number of lists; none = 4·√n, at least 16 vectors a list on average. Never more than n.
-        m: sub-quantisers of 4 bits, a divisor of the dimension; none = one for every 4 dimensions, or for 2, 3 or 1
-            where 4 does not divide it.
+        m: sub-quantisers of 4 bits, a divisor of the dimension; none = one for every 2 dimensions, or for 3 or 1
+            where 2 does not divide it.
         residual: quantise what is left of a vector after its list's centroid, instead of the vector.
         factor: candidates re-ranked, as a multiple of k.
         train_points: vectors a list, drawn at random, that the centroids are fitted on.
@@ -83,7 +83,29 @@ class IVFPQ(FaissIndex):
         return index
 
     def _search_parameters(self, k: int, effort: int | None) -> Any:
-        return self._faiss.SearchParametersIVF(nprobe=1 if effort is None else effort)
+        return self._faiss.SearchParametersIVF(nprobe=probes(self._index, effort))
+
+    def search(
+        self, queries: NDArray[np.float32], k: int, effort: int | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Nearest rows [q, k] and exact scores [q, k] of the `factor`·k candidates with the best codes."""
+        rows, scores = super().search(queries, k, effort)
+        if self._rerank is not None and (rows[0, 0] if len(rows) == 1 else rows[:, 0].min(initial=0)) < 0:
+            for i in np.flatnonzero(rows[:, 0] < 0):
+                one = queries[i : i + 1]
+                rows[i], scores[i] = self._rerank(one, self._members(one), k)
+        return rows, scores
+
+    def _members(self, query: NDArray[np.float32]) -> NDArray[np.int64]:
+        """All rows [1, m] of the lists that a query [1, dim] reads.
+
+        A fast scan of products passes over codes of the least value there is. Where all vectors are equal, or there is
+        only one, they all have it.
+        """
+        lists = self._index.invlists
+        _, probed = self._index.quantizer.search(query, self._params.nprobe)
+        ids = [self._faiss.rev_swig_ptr(lists.get_ids(i), lists.list_size(i)) for i in map(int, probed[0]) if i >= 0]
+        return np.concatenate([*ids, np.empty(0, np.int64)])[None]
 
     def candidates(self) -> NDArray[np.int64]:
         """Sizes of the lists that the last call read, summed for each query: [q]. Exact; scored by their codes."""

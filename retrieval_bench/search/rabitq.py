@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._faiss import FaissIndex
-from retrieval_bench.search._ivf import check, lists_of, sample, set_clustering, vectors_read
+from retrieval_bench.search._ivf import check, lists_of, probes, sample, set_clustering, vectors_read
 from retrieval_bench.search.base import Family
 
 BLOCK = 32  # vectors that a fast scan compares at once
@@ -72,7 +72,7 @@ class RaBitQ(FaissIndex):
 
     def _search_parameters(self, k: int, effort: int | None) -> Any:
         self._probes = self._faiss.IVFRaBitQSearchParameters()
-        self._probes.nprobe, self._probes.qb = 1 if effort is None else effort, self._lists.qb
+        self._probes.nprobe, self._probes.qb = probes(self._lists, effort), self._lists.qb
         return self._faiss.SearchParametersPreTransform(index_params=self._probes)
 
     def candidates(self) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.search._faiss import FaissIndex
-from retrieval_bench.search._ivf import check, lists_of, sample, set_clustering, vectors_read
+from retrieval_bench.search._ivf import check, lists_of, probes, sample, set_clustering, vectors_read
 from retrieval_bench.search.base import Family
 
 LEAST: dict[np.dtype[Any], int] = {np.dtype(np.uint8): 0, np.dtype(np.int8): -128}  # value of these dtypes
@@ -61,7 +61,7 @@ class Scalar(FaissIndex):
         return index
 
     def _search_parameters(self, k: int, effort: int | None) -> Any:
-        return self._faiss.SearchParametersIVF(nprobe=1 if effort is None else effort)
+        return self._faiss.SearchParametersIVF(nprobe=probes(self._index, effort))
 
     def candidates(self) -> NDArray[np.int64]:
         """Sizes of the lists that the last call read, summed for each query: [q]. Exact."""

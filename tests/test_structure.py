@@ -10,7 +10,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(P
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
     **dict.fromkeys(("types", "errors", "nearest", "binding", "__init__"), 0),
-    **dict.fromkeys(("_tiles", "_slab", "_blocks"), 0),  # parts of nearest
+    **dict.fromkeys(("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels"), 0),  # parts of nearest
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
     **dict.fromkeys(("_lists", "_item_batches", "_vector_store", "_transformed"), 2),

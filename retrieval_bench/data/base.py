@@ -37,7 +37,7 @@ class Items:
     Attributes:
         keys: source keys, unique in the data set (a path relative to the root, a character and its variant, …).
         read: row → named arrays (`{"image": uint8 [height, width, 3]}`). Safe to call from several threads.
-            Raises CorruptInput for an item that cannot be read.
+            Raises CorruptInput for an item that cannot be read; its message is the reason alone, without the key.
         fingerprint: digest of the content of all items, in order; one changed byte changes it.
         labels, groups: int64 [n] or none. label_names: label → name for people.
     """
@@ -65,11 +65,15 @@ class Dataset(ABC):
         inputs: names of the arrays that an item yields (`image`, `rgb`, `flow`).
         image_size: side in pixels if all stored images are squares of this size, else none. An encoder whose input size
             is not set takes such images as they are.
+        left_out: (key, reason) of what lies beside the items and is not one; hidden_files: how many names more were
+            not even looked at, for they begin with a dot.
     """
 
     name: str
     inputs: tuple[str, ...] = ("image",)
     image_size: int | None = None
+    left_out: Sequence[tuple[str, str]] = ()
+    hidden_files: int = 0
 
     @abstractmethod
     def train(self) -> Items:

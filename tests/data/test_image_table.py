@@ -112,19 +112,28 @@ BAD = {
     "both": (SPLIT | {"role": ["train"] * 4}, "has both split and role"),
     "unknown split": (
         SPLIT | {"split": ["train", "val", "test", "TEST"]},
-        "column split holds 'TEST', 'val'; allowed: train, validation, test",
+        r"column split holds 'TEST', 'val' \(2 rows\); allowed: train, validation, test$",
     ),
-    "query in split": (SPLIT | {"split": ["query"] * 4}, "holds 'query'; allowed: train, validation, test$"),
+    "query in split": (
+        SPLIT | {"split": ["query"] * 4},
+        r"holds 'query' \(4 rows\); allowed: train, validation, test$",
+    ),
     "duplicate paths": (
         SPLIT | {"path": ["img/0.png", "img/1.png", "./img/1.png", "img/../img/0.png"]},
         "2 paths stand twice",
     ),
-    "blank label": (SPLIT | {"label": ["a", "", "b", ""]}, "column label is blank in data rows 2, 4"),
+    "blank label": (SPLIT | {"label": ["a", "", "b", ""]}, "column label is blank in 2 data rows: 2, 4; fill it"),
     "no test": (SPLIT | {"split": ["train"] * 4}, "no row has split = test"),
     "no gallery": (ROLE | {"role": ["query"] * 4}, "no row has role = gallery"),
     "part of a box": (SPLIT | {"x1": ["1"] * 4, "y1": ["1"] * 4}, "has x1, y1 of a box"),
-    "empty box": (SPLIT | {"x1": ["5"] * 4, "y1": ["1"] * 4, "x2": ["5"] * 4, "y2": ["9"] * 4}, "data row 1 is empty"),
-    "box of words": (SPLIT | {n: ["a"] * 4 for n in ("x1", "y1", "x2", "y2")}, "is not four whole numbers"),
+    "empty box": (
+        SPLIT | {"x1": ["5"] * 4, "y1": ["1"] * 4, "x2": ["5"] * 4, "y2": ["9"] * 4},
+        r"4 boxes are empty: 5, 1, 5, 9 \(data row 1\), .*; x1 < x2",
+    ),
+    "box of words": (
+        SPLIT | {n: ["a"] * 4 for n in ("x1", "y1", "x2", "y2")},
+        r"4 boxes are not four whole numbers: a, a, a, a \(data row 1\)",
+    ),
     "no rows": ({"path": [], "label": [], "split": []}, "has no rows"),
 }
 
@@ -136,7 +145,7 @@ def test_bad_tables(write_table: Write, columns: dict[str, list[object]], messag
 
 
 def test_missing_values_of_parquet_are_blank(write_table: Write) -> None:
-    with pytest.raises(CorruptInput, match="column label is blank in data rows 2"):
+    with pytest.raises(CorruptInput, match="column label is blank in 1 data rows: 2;"):
         ImageTable(str(write_table(SPLIT | {"label": ["a", None, "b", "b"]}, "t.parquet")))
 
 

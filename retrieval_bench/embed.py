@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -13,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,6 @@ from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
     Device,
-    Encoder,
     Engine,
     EngineChoice,
     EngineError,
@@ -33,17 +33,23 @@ from retrieval_bench.encoder.base import (
     Preprocessing,
     disagreement,
     engine_choices,
+    kept_engine,
     open_engine,
     prepare,
+    prepare_alone,
 )
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.types import Embeddings
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
 
 __all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "query_engine", "transformed"]
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = 1  # part of every cache key
+_KEY = re.compile(r"[0-9a-f]{32}")  # what `_digest` gives; a record may be foreign and name any path
 _BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
 _WARM_UP, _TIMED = 3, 21  # runs of one image alone
 _CHECKED_IMAGES = 16  # encoded by torch too, before a compiled engine is trusted
@@ -57,7 +63,8 @@ class Embedded:
     Attributes:
         embeddings: of all items that could be read, in the order of the items.
         unreadable: (key, reason) of the others.
-        engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none).
+        engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none), and the key
+            under which the cache keeps its graph.
         encoded: items that were encoded now; 0 when all came from the cache.
         encode_ms: milliseconds for one decoded image alone (median of 21), preprocessing included; NaN without items.
     """
@@ -101,24 +108,36 @@ def embed(  # noqa: PLR0917  (six: the ceiling)
     return _by_best(Job(items, encoder, encoder.preprocessing(native_size), settings, cache, progress))
 
 
-def query_engine(encoder: Encoder, native_size: int | None, facts: Mapping[str, Any], cache: Path) -> Engine:
+def query_engine(
+    make: Callable[[], Encoder], facts: Mapping[str, Any], preprocessing: Mapping[str, Any], cache: Path
+) -> Engine:
     """The engine that made the gallery's vectors, tuned for one image at a time.
 
+    Where the cache keeps its graph, neither torch nor the encoder is needed, which saves seconds.
+
     Args:
-        encoder: as given to `embed`.
-        native_size: as given to `embed`; none for pictures of any size (they are resized and cut).
+        make: the encoder that was given to `embed`; called where no graph is kept.
         facts: `Embedded.engine`.
+        preprocessing: what `Preprocessing.describe` said of the gallery's images.
         cache: folder of all caches.
+
+    Raises:
+        MissingExtra: the engine is not installed.
     """
     choice = EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
-    preprocessing = encoder.preprocessing(native_size)
-    key = _model_key(encoder, encoder.weights_fingerprint(), preprocessing, choice)
-    return open_engine(encoder, preprocessing, choice, cache / "engines" / key, single=True)
+    how = Preprocessing.of(preprocessing)
+    key = str(facts.get("graph"))
+    engine = kept_engine(how, choice, cache / "engines" / key) if _KEY.fullmatch(key) else None
+    if engine is None:
+        encoder = make()
+        folder = cache / "engines" / _model_key(encoder, encoder.weights_fingerprint(), how, choice)
+        engine = open_engine(encoder, how, choice, folder, single=True)
+    return engine
 
 
 def encode_one(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The vector [dim] of one decoded image [height, width, 3], preprocessing included."""
-    return engine.one(prepare(image, engine.preprocessing))
+    """The vector [dim] of one decoded image [height, width, 3], preprocessing included, without torch."""
+    return engine.one(prepare_alone(image, engine.preprocessing))
 
 
 def _by_best(job: Job) -> Embedded:
@@ -154,7 +173,7 @@ def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Embed
                 _complete(store, choice, job, job.cache / "engines" / key, may_refuse)
             if "refused" in store.state:
                 return str(store.state["refused"])
-        return _embedded(store, job, len(job.items) - before)
+        return _embedded(store, job, key, len(job.items) - before)
 
 
 def _complete(store: VectorStore, choice: EngineChoice, job: Job, graph: Path, may_refuse: bool) -> None:
@@ -197,7 +216,7 @@ def _encode_ms(choice: EngineChoice, job: Job, graph: Path) -> float | None:
     times = []
     for _ in range(_WARM_UP + _TIMED):
         begin = perf_counter_ns()
-        encode_one(engine, image)
+        engine.one(prepare(image, job.preprocessing))
         times.append(perf_counter_ns() - begin)
     return median(times[_WARM_UP:]) / 1e6
 
@@ -243,7 +262,7 @@ def _readable(vectors: NDArray[np.float32], batch: Batch, job: Job) -> NDArray[n
     return vectors
 
 
-def _embedded(store: VectorStore, job: Job, encoded: int) -> Embedded:
+def _embedded(store: VectorStore, job: Job, graph: str, encoded: int) -> Embedded:
     items = job.items
     unreadable = [(str(key), str(reason)) for key, reason in store.state.get("unreadable", [])]
     check_unreadable(unreadable, job)
@@ -258,4 +277,4 @@ def _embedded(store: VectorStore, job: Job, encoded: int) -> Embedded:
         None if items.groups is None else items.groups[kept],
         fingerprint=store.folder.name,
     )
-    return Embedded(embeddings, unreadable, dict(store.state["engine"]), encoded, encode_ms)
+    return Embedded(embeddings, unreadable, {**store.state["engine"], "graph": graph}, encoded, encode_ms)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,15 @@ from rich.text import Text
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.embed import embed, encode_one, fit_all, query_engine
-from retrieval_bench.encoder.base import Encoder
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, open_index
 from retrieval_bench.media.image import decode
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_sheet, render_neighbours
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,11 @@ class _Searcher:
         self.items = data.gallery()
         self.rows = {int(item): row for row, item in enumerate(self.items.ids)}
         facts = record.stages[stage]
-        encoder = experiment.encoders[stage]()
-        self.engine = query_engine(encoder, data.image_size, facts["engine"], experiment.cache)
+        make = cache(experiment.encoders[stage])  # made at most once, and only where it is needed
+        self.engine = query_engine(make, facts["engine"], facts["preprocessing"], experiment.cache)
         self.transforms = list(experiment.transforms.values())
         if self.transforms:
-            self._fit(experiment, encoder, data)
+            self._fit(experiment, make(), data)
         self.index = open_index(record.folder / "results" / stage, choice.candidate, choice.build_seed)
 
     def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:

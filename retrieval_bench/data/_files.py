@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -69,11 +70,11 @@ class FileTable:
         return {"image": pixels if self.boxes is None else _crop(pixels, self.boxes[row])}
 
     def items(self, rows: NDArray[np.int64]) -> Items:
-        """The files of these rows; their bytes are read once, for the fingerprint."""
+        """The files of these rows; their bytes are read once, when the fingerprint is asked for."""
         return Items(
             keys=[self.paths[row] for row in rows],
             read=_Reader(self, rows),
-            fingerprint=self._fingerprint(rows),
+            fingerprint=partial(self._fingerprint, rows),
             labels=None if self.labels is None else self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
             label_names=self.label_names,

@@ -30,6 +30,24 @@ def item_ids(keys: Sequence[str]) -> NDArray[np.int64]:
     return np.fromiter((item_id(key) for key in keys), np.int64, len(keys))
 
 
+class _Late:
+    """A string that may be given as a function, which is called when the string is first asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, items: object | None, owner: type) -> str:
+        if items is None:
+            raise AttributeError(self._name)  # tells `dataclass` that there is no default
+        known = vars(items)
+        if callable(known[self._name]):
+            known[self._name] = known[self._name]()
+        return str(known[self._name])
+
+    def __set__(self, items: object, value: str | Callable[[], str]) -> None:
+        vars(items)[self._name] = value
+
+
 @dataclass(frozen=True, eq=False)
 class Items:
     """An ordered part of a data set: who its items are, and how to read one.
@@ -38,13 +56,14 @@ class Items:
         keys: source keys, unique in the data set (a path relative to the root, a character and its variant, …).
         read: row → named arrays (`{"image": uint8 [height, width, 3]}`). Safe to call from several threads.
             Raises CorruptInput for an item that cannot be read; its message is the reason alone, without the key.
-        fingerprint: digest of the content of all items, in order; one changed byte changes it.
+        fingerprint: digest of the content of all items, in order; one changed byte changes it. Given as a function
+            where it takes time: looking items up needs none.
         labels, groups: int64 [n] or none. label_names: label → name for people.
     """
 
     keys: Sequence[str]
     read: Callable[[int], Arrays]
-    fingerprint: str
+    fingerprint: _Late = _Late()  # a descriptor: the field stays required
     labels: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)

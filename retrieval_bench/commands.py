@@ -183,7 +183,7 @@ def _query(args: argparse.Namespace) -> int:
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, cli.reopen(record, args.allow), question):
+    for renderable in answer(record, lambda: cli.reopen(record, args.allow), question):
         console.print(renderable)
     return 0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,11 +18,11 @@ class Problems:
     """What is wrong with one data set: collected, then told in one error, so that all can be mended at once.
 
     Args:
-        where: file or folder; opens the message.
+        where: file or folder; opens the message. None where each problem names its own.
     """
 
-    def __init__(self, where: object) -> None:
-        self._where = where
+    def __init__(self, where: object = None) -> None:
+        self._where = "" if where is None else f"{where}: "
         self._found: list[tuple[type[RetrievalBenchError], str]] = []
 
     def __len__(self) -> int:
@@ -31,6 +32,14 @@ class Problems:
         """One problem: how many, the first of them, and what to do."""
         self._found.append((kind, text))
 
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Adds what is raised inside, and goes on behind it."""
+        try:
+            yield
+        except (CorruptInput, DataNotFound, BadConfig) as error:
+            self.add(str(error), type(error))
+
     def raise_any(self) -> None:
         """Raises one error with a line for each problem; CorruptInput where they are of several kinds."""
         if not self._found:
@@ -39,9 +48,9 @@ class Problems:
         kind = kinds.pop() if len(kinds) == 1 else CorruptInput
         texts = [text for _, text in self._found]
         if len(texts) == 1:
-            raise kind(f"{self._where}: {texts[0]}")
+            raise kind(self._where + texts[0])
         lines = "".join(f"\n  - {text}" for text in texts)
-        raise kind(f"{self._where}: {len(texts)} things are wrong:{lines}")
+        raise kind(f"{self._where}{len(texts)} things are wrong:{lines}")
 
 
 def shorten(names: Iterable[object]) -> str:
@@ -110,7 +119,9 @@ def need_share(name: str, value: float) -> None:
         raise BadConfig(f"data.{name}={value}: type a share from 0 to 1")
 
 
-def need_choice(name: str, value: object, among: type[StrEnum]) -> None:
-    """Raises BadConfig unless the value is one of the words."""
-    if value not in list(among):
-        raise BadConfig(f"data.{name}={value}: type one of {', '.join(among)}")
+def need_choice(name: str, value: object, among: type[StrEnum], null: str | None = None) -> None:
+    """Raises BadConfig unless the value is one of the words; or none, where `null` says what that means."""
+    if (value is None and null is not None) or value in list(among):
+        return
+    also = "" if null is None else f", or null: {null}"
+    raise BadConfig(f"data.{name}={value}: type one of {', '.join(among)}{also}")

@@ -14,12 +14,14 @@ from hashlib import blake2b
 from importlib import metadata
 from math import isfinite
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from retrieval_bench.errors import BadConfig, CorruptInput, OutOfSpace, RunInUse
+
+if TYPE_CHECKING:
+    import pandas as pd  # imported where tables are made: a question to a finished run makes none
 
 SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
@@ -173,6 +175,8 @@ class RunRecord:
     @property
     def points(self) -> pd.DataFrame:
         """One row per stage, index, build seed, effort, depth k and half of the queries."""
+        import pandas as pd
+
         return pd.DataFrame(self.rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -217,6 +221,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     Raises:
         BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
     """
+    import pandas as pd
+
     tables, skipped = [], []
     for file in sorted(Path(folder).glob("**/record.json")):
         try:

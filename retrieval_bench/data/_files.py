@@ -109,7 +109,7 @@ def check_paths(paths: Sequence[str], problems: Problems) -> None:
     twice = [path for path, count in Counter(paths).items() if count > 1]
     if twice:
         problems.add(f"{len(twice)} paths stand twice: {shorten(twice)}; keep one row of each")
-    absolute = [path for path in paths if Path(path).is_absolute()]
+    absolute = [path for path in paths if os.path.isabs(path)]  # noqa: PTH117  # a tenth of the time
     if absolute:  # keys go into records, which must mean the same on another machine
         problems.add(
             f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder and type"
@@ -119,7 +119,8 @@ def check_paths(paths: Sequence[str], problems: Problems) -> None:
 
 def check_files(root: Path, paths: Sequence[str], problems: Problems) -> None:
     """Adds files that are not there: counted, the first of them named."""
-    missing = [path for path in paths if not os.path.isfile(root / path)]  # noqa: PTH113  # is_file may raise
+    folder = str(root)  # joined as text: thousands of Path objects take longer than looking the files up
+    missing = [path for path in paths if not os.path.isfile(f"{folder}/{path}")]  # noqa: PTH113  # is_file may raise
     if missing:
         problems.add(
             f"{len(missing)} of {len(paths)} files are not in {root}: {shorten(missing)};"

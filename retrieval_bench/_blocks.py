@@ -102,11 +102,14 @@ def _extent(vectors: Vectors, whole: bool) -> tuple[float, bool]:
     if vectors.dtype.kind in "uib":
         limits = np.iinfo(vectors.dtype if vectors.dtype.kind != "b" else np.uint8)
         return max(abs(float(limits.min)), float(limits.max)), True
+    from retrieval_bench._convert import extent
+
     largest = 0.0
     for start in range(0, len(vectors), step := rows_per_block(vectors.shape[1])):
-        block = np.asarray(vectors[start : start + step])
-        largest = max(largest, float(block.max()), -float(block.min()))
-        whole = whole and bool((block == np.rint(block)).all())
+        block = readable(np.asarray(vectors[start : start + step]))
+        integer = np.int32 if block.dtype == np.float32 else np.int64
+        most, whole = extent(block, block.view(integer), integer(np.iinfo(integer).max), whole)
+        largest = max(largest, float(np.array(most, integer).view(block.dtype)))
     return largest, whole
 
 
@@ -138,16 +141,17 @@ class Side:
         """The rows of `vectors` that stand at these positions."""
         return positions if self.order is None else self.order[positions]
 
-    def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> NDArray[np.float64]:
+    def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> float:
         """Write rows from `start` on into `out` [m, dim], and what a tile is lowered by for each into `half` [m].
 
         Returns:
-            their norms [m] in the frame.
+            their largest norm in the frame.
         """
-        out[:] = frame.bring(self.raw(start, start + len(out)))
-        lengths = norms(out)
-        half[:] = -(out @ frame.centre) if frame.similarity is Similarity.DOT else lengths**2 / 2
-        return lengths
+        from retrieval_bench._convert import bring_rows
+
+        rows = readable(self.raw(start, start + len(out)))
+        scale = 1.0 if frame.similarity is Similarity.COSINE else float(frame.scale)
+        return float(bring_rows(rows, KIND[frame.similarity], (scale, frame.centre), out, half))
 
     def block(self, start: int, stop: int, frame: Frame) -> Vectors:
         """Rows in the frame, in a new array."""
@@ -185,3 +189,8 @@ def read_only(array: Vectors) -> Vectors:
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def readable(rows: Vectors) -> Vectors:
+    """As compiled code reads it: contiguous, of a native dtype; in float64 if it has none."""
+    return read_only(rows if rows.dtype in NATIVE else rows.astype(np.float64))

@@ -73,7 +73,7 @@ def _cut(values, rows, size, keep):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _consider(best, search, value, row):  # type: ignore[no-untyped-def]
+def consider(best, search, value, row):  # type: ignore[no-untyped-def]
     """Take a candidate if it is better than the limit."""
     limit = best.limits[search]
     if value < limit or (value == limit and row >= best.limit_rows[search]):
@@ -120,7 +120,7 @@ def scan_rows(tile, half, first, best, start):  # type: ignore[no-untyped-def]
                     columns[found] = b + j
                     found += uintp(flat[cell + j] - half[column + j] >= limit)
                 for j in columns[:found]:
-                    _consider(best, search, tile[i, j] - half[j], first + j)
+                    consider(best, search, tile[i, j] - half[j], first + j)
 
 
 @njit(nogil=True, cache=True)
@@ -143,7 +143,37 @@ def scan_columns(tile, half, first, best, start):  # type: ignore[no-untyped-def
                     columns[found] = b + j
                     found += uintp(flat[cell + j] - shift >= best.limits[column + j])
                 for j in columns[:found]:
-                    _consider(best, start + j, tile[i, j] - shift, first + i)
+                    consider(best, start + j, tile[i, j] - shift, first + i)
+
+
+@njit(nogil=True, cache=True)
+def first_limits(tile, half, best, start):  # type: ignore[no-untyped-def]
+    """Begin with the worst of the best `keep` among some gallery rows as limit: most of the rest is then turned away.
+
+    Saves half of the candidates that a search would take in while it knows little. As many groups of columns as are
+    kept have as many best scores, so their worst is a limit already; what reaches it is sorted out.
+    """
+    m, c = tile.shape
+    keep = best.keep
+    if c <= 2 * keep:
+        return
+    width = c // keep
+    scores, reach, places = np.empty(c, tile.dtype), np.empty(c, tile.dtype), np.empty(c, np.int32)
+    for i in range(m):
+        for j in range(uintp(c)):
+            scores[j] = tile[i, j] - half[j]
+        bound = scores[0]
+        for g in range(keep):
+            most = scores[g * width]
+            for j in range(uintp(g * width), uintp((g + 1) * width)):
+                most = max(most, scores[j])
+            bound = most if g == 0 else min(bound, most)
+        found = uintp(0)
+        for j in range(uintp(c)):
+            reach[found], places[found] = scores[j], j
+            found += uintp(scores[j] >= bound)
+        _cut(reach, places, np.int64(found), keep)
+        best.limits[start + i] = reach[keep - 1]
 
 
 @njit(nogil=True, cache=True)
@@ -226,7 +256,7 @@ def _offer_all(query, vectors, kind, best):  # type: ignore[no-untyped-def]
         if some:
             for j in range(width):
                 if span[j] >= best.limits[0]:
-                    _consider(best, 0, span[j], b + j)
+                    consider(best, 0, span[j], b + j)
 
 
 @njit(nogil=True, cache=True)

@@ -205,13 +205,15 @@ class _Search:
 
     def _part(self, part: Side, frame: Frame, symmetric: bool, workers: Workers) -> NDArray[np.bool_]:
         """Answer some queries at once, against one slab of the gallery after the other; which are proven: [part]."""
+        from retrieval_bench._filter import worth_while
         from retrieval_bench._slab import TILE_COLUMNS, TILE_ROWS, Slab
         from retrieval_bench._tiles import close, empty_best
 
         n = len(self.gallery)
         best = empty_best(len(part), self.keep, n, frame.dtype)
         size = n if symmetric else min(n, max(TILE_COLUMNS, SLAB_BYTES // (4 * max(1, part.dim))))
-        slab = Slab(self.gallery, frame, size)
+        filtered = frame.arithmetic is Arithmetic.SINGLE and worth_while(len(part), n, part.dim, self.keep)
+        slab = Slab(self.gallery, frame, size, filtered=filtered)
         rows = min(TILE_ROWS, -(-len(part) // workers.threads))
         for start in range(0, n, size):
             slab.read(start, workers)

@@ -10,10 +10,12 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(P
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
     **dict.fromkeys(("types", "errors", "nearest", "machine", "binding", "__init__"), 0),
-    **dict.fromkeys(("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel"), 0),  # parts of nearest
+    **dict.fromkeys(
+        ("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel", "_convert"), 0
+    ),  # parts of nearest
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_vector_store", "_transformed"), 2),
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_vector_store", "_transformed"), 2),
     **dict.fromkeys(("_job", "_messages", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -20,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._item_batches import Batch, Embed, Job, batches, check_unreadable
+from retrieval_bench._kept import encode_one, kept_vectors, model_key, query_engine, store_of
 from retrieval_bench._transformed import fit_all, transformed
 from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
@@ -30,13 +28,10 @@ from retrieval_bench.encoder.base import (
     EngineError,
     EngineName,
     Precision,
-    Preprocessing,
     disagreement,
     engine_choices,
-    kept_engine,
     open_engine,
     prepare,
-    prepare_alone,
 )
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.types import Embeddings
@@ -44,12 +39,10 @@ from retrieval_bench.types import Embeddings
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
-__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "query_engine", "transformed"]
+__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "kept_vectors", "query_engine", "transformed"]
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = 1  # part of every cache key
-_KEY = re.compile(r"[0-9a-f]{32}")  # what `_digest` gives; a record may be foreign and name any path
 _BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
 _WARM_UP, _TIMED = 3, 21  # runs of one image alone
 _CHECKED_IMAGES = 16  # encoded by torch too, before a compiled engine is trusted
@@ -108,38 +101,6 @@ def embed(  # noqa: PLR0917  (six: the ceiling)
     return _by_best(Job(items, encoder, encoder.preprocessing(native_size), settings, cache, progress))
 
 
-def query_engine(
-    make: Callable[[], Encoder], facts: Mapping[str, Any], preprocessing: Mapping[str, Any], cache: Path
-) -> Engine:
-    """The engine that made the gallery's vectors, tuned for one image at a time.
-
-    Where the cache keeps its graph, neither torch nor the encoder is needed, which saves seconds.
-
-    Args:
-        make: the encoder that was given to `embed`; called where no graph is kept.
-        facts: `Embedded.engine`.
-        preprocessing: what `Preprocessing.describe` said of the gallery's images.
-        cache: folder of all caches.
-
-    Raises:
-        MissingExtra: the engine is not installed.
-    """
-    choice = EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
-    how = Preprocessing.of(preprocessing)
-    key = str(facts.get("graph"))
-    engine = kept_engine(how, choice, cache / "engines" / key) if _KEY.fullmatch(key) else None
-    if engine is None:
-        encoder = make()
-        folder = cache / "engines" / _model_key(encoder, encoder.weights_fingerprint(), how, choice)
-        engine = open_engine(encoder, how, choice, folder, single=True)
-    return engine
-
-
-def encode_one(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The vector [dim] of one decoded image [height, width, 3], preprocessing included, without torch."""
-    return engine.one(prepare_alone(image, engine.preprocessing))
-
-
 def _by_best(job: Job) -> Embedded:
     settings, weights = job.settings, job.encoder.weights_fingerprint()
     *doubtful, trusted = engine_choices(settings.engine, settings.precision, settings.device)
@@ -154,18 +115,10 @@ def _by_best(job: Job) -> Embedded:
     raise BadConfig(f"{embedded}; type embed.engine={EngineName.TORCH}")
 
 
-def _model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choice: EngineChoice) -> str:
-    return _digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
-
-
-def _digest(values: list[Any]) -> str:
-    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
 def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Embedded | str:
     """Embed with this engine, or say why it cannot be used (which is remembered)."""
-    key = _model_key(job.encoder, weights, job.preprocessing, choice)
-    store = VectorStore(job.cache / "embeddings" / _digest([key, job.items.fingerprint, len(job.items)]))
+    key = model_key(job.encoder, weights, job.preprocessing, choice)
+    store = store_of(job.cache, key, job.items)
     with store.locked(_log.warning):
         before = store.state.setdefault("done", 0)
         if not store.state["finished"]:

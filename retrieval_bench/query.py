@@ -17,7 +17,7 @@ from rich.text import Text
 
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
-from retrieval_bench.embed import embed, encode_one, fit_all, query_engine
+from retrieval_bench.embed import embed, encode_one, fit_all, kept_vectors, query_engine
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, open_index
@@ -160,15 +160,18 @@ class _Searcher:
         self.engine = query_engine(make, facts["engine"], facts["preprocessing"], experiment.cache)
         self.transforms = list(experiment.transforms.values())
         if self.transforms:
-            self._fit(experiment, make(), data)
+            vectors = kept_vectors(data.train(), facts["engine"], experiment.cache)
+            fit_all(
+                self.transforms, self._train(experiment, make(), data) if vectors is None else vectors, experiment.seed
+            )
         self.index = open_index(record.folder / "results" / stage, choice.candidate, choice.build_seed)
 
-    def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:
-        """Fit the transforms as the run did; the training embeddings come from its cache."""
-        train = embed(
-            data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None
-        )
-        fit_all(self.transforms, train.embeddings.vectors, experiment.seed)
+    @staticmethod
+    def _train(experiment: Experiment, encoder: Encoder, data: Dataset) -> NDArray[np.generic]:
+        """The training vectors that the transforms of the run were fitted on, where its cache is gone."""
+        items, cache = data.train(), experiment.cache
+        train = embed(items, encoder, data.image_size, experiment.embed, cache, lambda done, total: None)
+        return train.embeddings.vectors
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[1, dim], like the gallery's vectors."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retrieval_bench.data.base import Items
-from retrieval_bench.embed import Embed, Embedded, embed, encode_one, query_engine
+from retrieval_bench.embed import Embed, Embedded, embed, encode_one, kept_vectors, query_engine
 from retrieval_bench.encoder.base import Encoder, Engine, EngineError, EngineName, Preprocessing, disagreement, prepare
 from retrieval_bench.encoder.image import ImageEncoder
 from retrieval_bench.encoder.pooling import Average
@@ -315,6 +315,18 @@ def test_encode_one_prepares_as_embed_does(encoder: ImageEncoder, tmp_path: Path
 
 def engine_of(encoder: ImageEncoder, got: Embedded, cache: Path, native_size: int | None) -> Engine:
     return query_engine(lambda: encoder, got.engine, encoder.preprocessing(native_size).describe(), cache)
+
+
+def test_finished_vectors_are_found_without_the_encoder(encoder: ImageEncoder, tmp_path: Path) -> None:
+    got = run(Source(), encoder, tmp_path, TORCH)
+    kept = kept_vectors(Source().items, got.engine, tmp_path)
+    assert kept is not None
+    np.testing.assert_array_equal(kept, got.embeddings.vectors)
+    assert kept_vectors(Source(fingerprint="other data").items, got.engine, tmp_path) is None
+    assert kept_vectors(Source().items, {**got.engine, "graph": "../x"}, tmp_path) is None
+    (state,) = tmp_path.glob("embeddings/*/state.json")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "finished": False}))
+    assert kept_vectors(Source().items, got.engine, tmp_path) is None
 
 
 def test_a_kept_graph_answers_without_the_encoder(encoder: ImageEncoder, tmp_path: Path) -> None:

@@ -21,7 +21,15 @@ from retrieval_bench.query import Question, answer
 from retrieval_bench.record import RunRecord
 
 RUN = ["data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_efficientnet", "encoder.weights=none"]
-RUN += ["encoder.input_size=32", "embed.engine=openvino", "search=[exact]", "metric=[]", "logger=[]", "k=[5]"]
+RUN += [
+    "encoder.input_size=32",
+    "embed.engine=openvino",
+    "search=[exact]",
+    "transform=[centring]",
+    "metric=[]",
+    "logger=[]",
+    "k=[5]",
+]
 RUN += ["measure.max_queries=20", "measure.passes=1"]
 # What the answer of a kept graph must not load.
 SLOW = {"torch", "torchvision", "timm", "pytorch_lightning", "matplotlib", "wandb"}

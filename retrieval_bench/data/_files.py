@@ -119,8 +119,8 @@ def check_paths(paths: Sequence[str], problems: Problems) -> None:
 
 def check_files(root: Path, paths: Sequence[str], problems: Problems) -> None:
     """Adds files that are not there: counted, the first of them named."""
-    folder = str(root)  # joined as text: thousands of Path objects take longer than looking the files up
-    missing = [path for path in paths if not os.path.isfile(f"{folder}/{path}")]  # noqa: PTH113  # is_file may raise
+    # Joined as text: thousands of Path objects take longer than looking the files up; and Path.is_file may raise.
+    missing = [path for path in paths if not os.path.isfile(os.path.join(root, path))]  # noqa: PTH113, PTH118
     if missing:
         problems.add(
             f"{len(missing)} of {len(paths)} files are not in {root}: {shorten(missing)};"

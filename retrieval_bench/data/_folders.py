@@ -100,6 +100,8 @@ class Folders:
                 images.append(key)
             elif suffix in SUFFIXES:
                 self.left_out.append((key, "not a file (a pipe, a socket or a device)"))
+            elif path.is_symlink() and not os.path.exists(path):  # noqa: PTH110
+                self.left_out.append((key, "a link that leads nowhere"))
             elif suffix in CONVERT:
                 self.left_out.append((key, f"{suffix} is not read; convert it to JPEG or PNG"))
             else:

@@ -33,6 +33,7 @@ VALUES = {
     Column.ROLE: (Part.TRAIN, Part.VALIDATION, Part.QUERY, Part.GALLERY),
 }
 NEEDED = {Column.SPLIT: (Part.TEST,), Column.ROLE: (Part.QUERY, Part.GALLERY)}
+NO_TEXT = (list, tuple, dict, np.ndarray, bytes)
 LAYOUT = (
     "a .csv or .parquet with columns path, label, and split (train, validation, test) or role (train, validation,"
     " query, gallery); optional: group, and a box x1, y1, x2, y2"
@@ -115,7 +116,7 @@ class Rows:
             self._problems.add(
                 f"column {self.role.value} holds {said} ({len(unknown)} rows); allowed: {', '.join(allowed)}"
             )
-        elif lost and texts:
+        elif lost and self.role in self._columns and texts:
             there = ", ".join(sorted(set(texts)))
             self._problems.add(f"no row has {self.role.value} = {' or '.join(lost)}; there are {there}")
         return [Part(text) if text in allowed else Part.TRAIN for text in texts]
@@ -162,6 +163,9 @@ class Rows:
             )
         if len(roles) > 1:
             self._problems.add("it has both split and role; keep one of the two columns")
+        twice = [name for name in (*Column, *BOX) if f"{name}.1" in self._columns]  # as pandas calls a second one
+        if twice:
+            self._problems.add(f"it has two columns {', '.join(twice)}; keep one")
         boxes = [name for name in BOX if name in self._columns]
         if boxes and len(boxes) < len(BOX):
             self._problems.add(f"it has {', '.join(boxes)} of a box; give all of {', '.join(BOX)}, or none")
@@ -169,9 +173,11 @@ class Rows:
 
     def _filled(self, column: Column) -> list[str]:
         texts = self._cells(column)
-        blank = [row + 1 for row, text in enumerate(texts) if not text]
+        blank = [row + 1 for row, text in enumerate(texts) if text.lower() in ("", "nan")]
         if blank and column in self._columns:
-            self._problems.add(f"column {column.value} is blank in {len(blank)} data rows: {shorten(blank)}; fill it")
+            self._problems.add(
+                f"column {column.value} is blank or NaN in {len(blank)} data rows: {shorten(blank)}; fill it"
+            )
         return texts
 
     def _cells(self, column: str) -> list[str]:
@@ -179,6 +185,9 @@ class Rows:
         if column not in self._columns:
             return [""] * len(self._table)
         cells = self._table.iloc[:, self._columns.index(column)]
+        odd = sorted({type(value).__name__ for value in cells.tolist() if isinstance(value, NO_TEXT)})
+        if odd:
+            self._problems.add(f"column {column} holds {', '.join(odd)}; write text or whole numbers")
         return [
             "" if lost else str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
             for value, lost in zip(cells.tolist(), cells.isna().tolist(), strict=True)

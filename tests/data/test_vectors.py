@@ -166,7 +166,7 @@ def test_relative_files_count_from_the_current_directory(root: str, monkeypatch:
         (
             {"queries": "q.npy", "labels": "g.txt"},
             BadConfig,
-            r"only data\.labels is given; .* each of gallery, queries, or for none: data\.labels=FILE data\.query_labels=",
+            r"only data\.labels is given; .* each of gallery, queries, or for none: data\.labels=FILE data\.q",
         ),
         (
             {"query_labels": "q.txt"},

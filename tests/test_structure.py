@@ -34,7 +34,7 @@ LAYERS = {
         ),
         2,
     ),
-    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor"), 3),
+    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

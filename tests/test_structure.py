@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "retrieval_bench"
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
-    **dict.fromkeys(("types", "errors", "nearest", "machine", "binding", "__init__"), 0),
+    **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "__init__"), 0),
     **dict.fromkeys(
         ("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel", "_convert"), 0
     ),  # parts of nearest
@@ -31,6 +31,7 @@ LAYERS = {
             "record",
             "track",
             "points",
+            "naming",
         ),
         2,
     ),

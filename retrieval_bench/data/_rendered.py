@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.errors import BadConfig, OutOfSpace
+from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
 
 Value = TypeVar("Value")
@@ -45,8 +46,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Name of the recipe's place in the cache."""
-        text = json.dumps([self.name, self.size, self.decides, list(self.keys)], sort_keys=True)
-        return blake2b(text.encode(), digest_size=8).hexdigest()
+        return json_digest([self.name, self.size, self.decides, list(self.keys)], 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,7 @@ def rendered(cache: str | Path, recipe: Recipe, threads: int | None = None) -> R
 
 def remembered(cache: str | Path, name: str, decides: Mapping[str, Any], compute: Callable[[], Value]) -> Value:
     """A JSON value: from the cache, or computed and written into it first. Raises as `rendered` does."""
-    digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
-    place = Path(cache).expanduser() / "rendered" / f"{name}-{digest}"
+    place = Path(cache).expanduser() / "rendered" / f"{name}-{json_digest(decides, 8)}"
 
     def load() -> Value | None:
         try:

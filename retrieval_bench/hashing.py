@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+STEP = 0x9E3779B97F4A7C15  # from one state to the next
+
 
 def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The generator's next output from each state: [n] (Steele, Lea and Flood 2014). A bijection of 64 bits.
@@ -16,7 +18,7 @@ def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     >>> int(splitmix64(np.array([1234567], np.uint64))[0])
     6457827717110365317
     """
-    z = state + np.uint64(0x9E3779B97F4A7C15)
+    z = state + np.uint64(STEP)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

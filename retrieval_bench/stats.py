@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from retrieval_bench.hashing import splitmix64
+
 Values = NDArray[np.float64]
 RESAMPLES = 1_000
 ALPHA = 0.05  # all intervals are 95 %
@@ -274,12 +276,7 @@ def halves(ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
     A query stays in its half whatever other queries there are, and in whatever order.
     """
-    state = _mix(np.asarray(ids, np.int64).view(np.uint64) ^ _mix(np.array([seed], np.int64).view(np.uint64)))
+    state = splitmix64(
+        np.asarray(ids, np.int64).view(np.uint64) ^ splitmix64(np.array([seed], np.int64).view(np.uint64))
+    )
     return np.asarray(state >> np.uint64(63) == 0)
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._lists import count_of, find_pairs, first_of_each, joined, pairs, places, restrict_lists
+from retrieval_bench.hashing import STEP, splitmix64
 from retrieval_bench.nearest import nearest, tie_tolerance
 from retrieval_bench.types import Embeddings, GroundTruth, Judgement, SearchResult, Similarity
 
 Ints = NDArray[np.int64]
 TIE_BYTES = 160  # what `tie_bounds` holds for each answer of its lists
-_FIRST, _SECOND, _THIRD = 0x9E3779B97F4A7C15, np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def permutation(ids: Ints, seed: int) -> Ints:
@@ -19,10 +19,8 @@ def permutation(ids: Ints, seed: int) -> Ints:
 
     Depends on the set of ids only, not on how they are stored: `ids[permutation(ids, seed)]` is always the same list.
     """
-    z = ids.astype(np.uint64) + np.uint64((seed + 1) * _FIRST % 2**64)
-    z = (z ^ (z >> np.uint64(30))) * _SECOND
-    z = (z ^ (z >> np.uint64(27))) * _THIRD
-    return np.lexsort((ids, z ^ (z >> np.uint64(31)))).astype(np.int64)
+    state = ids.astype(np.uint64) + np.uint64(seed * STEP % 2**64)
+    return np.lexsort((ids, splitmix64(state))).astype(np.int64)
 
 
 def exact_neighbours(

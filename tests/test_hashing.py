@@ -7,12 +7,11 @@ from hashlib import blake2b
 
 import numpy as np
 
-from retrieval_bench.hashing import json_digest, splitmix64
+from retrieval_bench.hashing import STEP, json_digest, splitmix64
 
 
 def test_splitmix64_gives_the_published_sequence() -> None:
-    golden = 0x9E3779B97F4A7C15
-    states = np.array([(1234567 + i * golden) % 2**64 for i in range(5)], np.uint64)
+    states = np.array([(1234567 + i * STEP) % 2**64 for i in range(5)], np.uint64)
     assert splitmix64(states).tolist() == [
         6457827717110365317,
         3203168211198807973,

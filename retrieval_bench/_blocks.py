@@ -64,10 +64,13 @@ class Frame:
         """Bound on |tile value - true value| for queries of these norms and gallery vectors up to the largest norm."""
         if self.arithmetic is Arithmetic.DIRECT:
             return np.zeros(len(lengths))
-        unit, mantissa = (2.0**-24, 2.0**23) if self.arithmetic is Arithmetic.SINGLE else (2.0**-53, 2.0**52)
+        single = self.arithmetic is Arithmetic.SINGLE
+        unit, mantissa, least = (2.0**-24, 2.0**23, 2.0**-149) if single else (2.0**-53, 2.0**52, 2.0**-1074)
         shift = float(norms(self.centre[None])[0]) if self.similarity is Similarity.DOT else 0.0
         rest = (lengths + largest) * (lengths + largest + shift)
-        bound = 2 * unit * ((len(self.centre) + 8) * lengths * largest + 4 * rest)
+        terms = len(self.centre) + 8
+        bound = 2 * unit * (terms * lengths * largest + 4 * rest)
+        bound += terms * least * (1 + lengths + largest + shift)  # what vanishes below the smallest number
         exact = (lengths + largest + shift) * largest < mantissa if self.whole else False
         return np.where(exact, 0.0, bound)
 

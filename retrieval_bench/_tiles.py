@@ -78,25 +78,29 @@ def consider(best, search, value, row):  # type: ignore[no-untyped-def]
     limit = best.limits[search]
     if value < limit or (value == limit and row >= best.limit_rows[search]):
         return
-    values, rows = best.values[search], best.rows[search]
-    count, keep = best.counts[search], best.keep
+    values, rows, i = best.values, best.rows, uintp(search)  # by index: a slice is as dear as the rest
+    count, keep = best.counts[i], best.keep
     if keep <= SORTED:
-        at = min(count, keep - 1)
-        while at > 0 and (values[at - 1] < value or (values[at - 1] == value and rows[at - 1] > row)):
-            values[at], rows[at] = values[at - 1], rows[at - 1]
-            at -= 1
-        values[at], rows[at] = value, row
+        place = uintp(0)
+        for j in range(uintp(count)):  # counted, because a search along the line mispredicts its end
+            better = (values[i, j] > value) | ((values[i, j] == value) & (rows[i, j] < row))
+            place += uintp(better)
+        at = uintp(min(count, keep - 1))
+        while at > place:
+            values[i, at], rows[i, at] = values[i, at - uintp(1)], rows[i, at - uintp(1)]
+            at -= uintp(1)
+        values[i, place], rows[i, place] = value, row
         count = min(count + 1, keep)
         if count == keep:
-            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
+            best.limits[i], best.limit_rows[i] = values[i, keep - 1], rows[i, keep - 1]
     else:
-        values[count], rows[count] = value, row
+        values[i, count], rows[i, count] = value, row
         count += 1
-        if count == values.size:
-            _cut(values, rows, count, keep)
+        if count == values.shape[1]:
+            _cut(values[i], rows[i], count, keep)
             count = keep
-            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
-    best.counts[search] = count
+            best.limits[i], best.limit_rows[i] = values[i, keep - 1], rows[i, keep - 1]
+    best.counts[i] = count
 
 
 @njit(nogil=True, cache=True)

@@ -65,8 +65,7 @@ def compare(
     """What changed from run a to run b: every operating point that both have, and the encoders alone.
 
     Args:
-        a: folder of a finished run, or its record.
-        b: likewise; it may be the same run.
+        a, b: folders of finished runs, or their records; both may be the same.
         stage_a, stage_b: compare this stage of a with this of b; by default every stage with itself.
         seed: of the bootstraps.
 

@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from retrieval_bench._data_check import Checked, check_data
+from retrieval_bench.environment import environment
 from retrieval_bench.errors import MissingExtra
-from retrieval_bench.record import environment
 
 __all__ = ["EXTRAS", "Checked", "backend_state", "check_data", "examine", "extra_state", "list_data", "needed"]
 

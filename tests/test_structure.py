@@ -13,6 +13,7 @@ LAYERS = {
     **dict.fromkeys(
         ("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel", "_convert"), 0
     ),  # parts of nearest
+    **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
     **dict.fromkeys(("_lists", "_item_batches", "_kept", "_vector_store", "_transformed"), 2),
@@ -31,11 +32,15 @@ LAYERS = {
             "record",
             "track",
             "points",
+            "environment",
+            "estimate",
+            "salvage",
             "naming",
         ),
         2,
     ),
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
+    **dict.fromkeys(("foresight", "origin", "request"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

@@ -64,10 +64,13 @@ class Frame:
         """Bound on |tile value - true value| for queries of these norms and gallery vectors up to the largest norm."""
         if self.arithmetic is Arithmetic.DIRECT:
             return np.zeros(len(lengths))
-        unit, mantissa = (2.0**-24, 2.0**23) if self.arithmetic is Arithmetic.SINGLE else (2.0**-53, 2.0**52)
+        single = self.arithmetic is Arithmetic.SINGLE
+        unit, mantissa, least = (2.0**-24, 2.0**23, 2.0**-149) if single else (2.0**-53, 2.0**52, 2.0**-1074)
         shift = float(norms(self.centre[None])[0]) if self.similarity is Similarity.DOT else 0.0
         rest = (lengths + largest) * (lengths + largest + shift)
-        bound = 2 * unit * ((len(self.centre) + 8) * lengths * largest + 4 * rest)
+        terms = len(self.centre) + 8
+        bound = 2 * unit * (terms * lengths * largest + 4 * rest)
+        bound += terms * least * (1 + lengths + largest + shift)  # what vanishes below the smallest number
         exact = (lengths + largest + shift) * largest < mantissa if self.whole else False
         return np.where(exact, 0.0, bound)
 
@@ -102,11 +105,14 @@ def _extent(vectors: Vectors, whole: bool) -> tuple[float, bool]:
     if vectors.dtype.kind in "uib":
         limits = np.iinfo(vectors.dtype if vectors.dtype.kind != "b" else np.uint8)
         return max(abs(float(limits.min)), float(limits.max)), True
+    from retrieval_bench._convert import extent
+
     largest = 0.0
     for start in range(0, len(vectors), step := rows_per_block(vectors.shape[1])):
-        block = np.asarray(vectors[start : start + step])
-        largest = max(largest, float(block.max()), -float(block.min()))
-        whole = whole and bool((block == np.rint(block)).all())
+        block = readable(np.asarray(vectors[start : start + step]))
+        integer = np.int32 if block.dtype == np.float32 else np.int64
+        most, whole = extent(block, block.view(integer), integer(np.iinfo(integer).max), whole)
+        largest = max(largest, float(np.array(most, integer).view(block.dtype)))
     return largest, whole
 
 
@@ -138,16 +144,17 @@ class Side:
         """The rows of `vectors` that stand at these positions."""
         return positions if self.order is None else self.order[positions]
 
-    def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> NDArray[np.float64]:
+    def fill(self, start: int, frame: Frame, out: Vectors, half: Vectors) -> float:
         """Write rows from `start` on into `out` [m, dim], and what a tile is lowered by for each into `half` [m].
 
         Returns:
-            their norms [m] in the frame.
+            their largest norm in the frame.
         """
-        out[:] = frame.bring(self.raw(start, start + len(out)))
-        lengths = norms(out)
-        half[:] = -(out @ frame.centre) if frame.similarity is Similarity.DOT else lengths**2 / 2
-        return lengths
+        from retrieval_bench._convert import bring_rows
+
+        rows = readable(self.raw(start, start + len(out)))
+        scale = 1.0 if frame.similarity is Similarity.COSINE else float(frame.scale)
+        return float(bring_rows(rows, KIND[frame.similarity], (scale, frame.centre), out, half))
 
     def block(self, start: int, stop: int, frame: Frame) -> Vectors:
         """Rows in the frame, in a new array."""
@@ -185,3 +192,8 @@ def read_only(array: Vectors) -> Vectors:
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.flags.writeable = False
     return view
+
+
+def readable(rows: Vectors) -> Vectors:
+    """As compiled code reads it: contiguous, of a native dtype; in float64 if it has none."""
+    return read_only(rows if rows.dtype in NATIVE else rows.astype(np.float64))

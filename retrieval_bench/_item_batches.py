@@ -8,13 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.data.base import Items
-from retrieval_bench.encoder.base import Device, Encoder, EngineName, Precision, Preprocessing, cores, prepare
+from retrieval_bench.encoder.base import Device, EngineName, Precision, Preprocessing, cores, prepare
 from retrieval_bench.errors import BadConfig, CorruptInput, TooManyUnreadable
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,15 @@ from threading import Lock
 import numpy as np
 
 from retrieval_bench._blocks import Arithmetic, Frame, Side, Vectors, exact_scores
-from retrieval_bench._tiles import Best, scan_columns, scan_rows
+from retrieval_bench._filter import empty_scratch, mask_both, offer_columns, offer_rows, scan_filtered
+from retrieval_bench._panels import Panels, Rows, empty_panels, fill_panels, quantised_rows
+from retrieval_bench._tiles import Best, first_limits, scan_columns, scan_rows
 
 # 512 × 512 products of float32 are 1 MiB: with the panels they come from they stay near a core. Fewer rows repack the
 # gallery's panel too often: 256 × 1,024 was 15 % slower.
 TILE_ROWS = 512
 TILE_COLUMNS = 512
+FAINT, VAST = 1e-10, 1e15  # largest norms between which no scale of the filter leaves float32
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,16 @@ class Workers:
 
 
 class Slab:
-    """Up to `size` consecutive rows of the gallery."""
+    """Up to `size` consecutive rows of the gallery; `filtered`: in 8 bits too."""
 
-    def __init__(self, gallery: Side, frame: Frame, size: int) -> None:
+    def __init__(self, gallery: Side, frame: Frame, size: int, *, filtered: bool) -> None:
         self.gallery, self.frame = gallery, frame
         self.start = self.count = 0
         self.direct = frame.arithmetic is Arithmetic.DIRECT  # scores come from the gallery itself
         self.vectors = np.empty((0 if self.direct else size, gallery.dim), frame.dtype)
         self.half = np.zeros(size, frame.dtype)
         self.largest = 0.0  # norm over all slabs read
+        self.panels: Panels | None = empty_panels(self.vectors, self.half) if filtered else None
 
     def read(self, start: int, workers: Workers) -> None:
         """Convert rows from `start` on."""
@@ -51,8 +55,9 @@ class Slab:
 
         def convert(first: int) -> None:
             part = slice(first, min(first + TILE_COLUMNS, self.count))
-            lengths = self.gallery.fill(start + first, self.frame, self.vectors[part], self.half[part])
-            largest.append(float(lengths.max()))
+            largest.append(self.gallery.fill(start + first, self.frame, self.vectors[part], self.half[part]))
+            if self.panels is not None:
+                fill_panels(self.panels, part.start, part.stop)
 
         workers.run(convert, self.count, TILE_COLUMNS)
         self.largest = max(self.largest, *largest)
@@ -61,20 +66,18 @@ class Slab:
         """Compare `rows` queries from `start` on with the whole slab."""
         stop = min(start + rows, len(part))
         queries = part.raw(start, stop) if self.direct else part.block(start, stop, self.frame)
-        buffer = np.empty((stop - start) * TILE_COLUMNS, self.frame.dtype)
-        for first in range(0, self.count, TILE_COLUMNS):
-            last = min(first + TILE_COLUMNS, self.count)
-            tile = buffer[: (stop - start) * (last - first)].reshape(stop - start, last - first)
-            if self.direct:
-                places = self.gallery.at(np.arange(self.start + first, self.start + last))
-                tile[:] = exact_scores(
-                    queries, self.gallery.vectors, np.broadcast_to(places, tile.shape), self.frame.similarity
-                )
-            else:
-                np.matmul(queries, self.vectors[first:last].T, out=tile)
-            if self.start + first == 0:
-                _first_limits(tile, self.half[first:last], best, start)
-            scan_rows(tile, self.half[first:last], self.start + first, best, start)
+        scan = _Scan(self, queries, best, start)
+        column = 0
+        while column < self.count:
+            if (self.start or column) and scan.filtering():
+                column = scan.filtered(column, self.count)
+                continue
+            last = min(column + TILE_COLUMNS, self.count)
+            tile = scan.tile(column, last)
+            if self.start + column == 0:
+                first_limits(tile, self.half[:last], best, start)
+            scan_rows(tile, self.half[column:last], self.start + column, best, start)
+            column = last
 
     def scan_symmetric(self, best: Best, workers: Workers) -> None:
         """Compare the slab, which is all of the gallery, with itself: each product is offered to both of its rows.
@@ -86,7 +89,7 @@ class Slab:
 
         def prepare(start: int) -> None:
             tile = self.vectors[start : start + TILE_ROWS] @ self.vectors[:sample].T
-            _first_limits(tile, self.half[:sample], best, start)
+            first_limits(tile, self.half[:sample], best, start)
 
         if self.count > 8 * sample:
             workers.run(prepare, self.count, TILE_ROWS)
@@ -94,29 +97,77 @@ class Slab:
 
         def scan(start: int) -> None:
             stop = min(start + TILE_ROWS, self.count)
-            buffer = np.empty((stop - start) * TILE_COLUMNS, self.frame.dtype)
-            first = start
-            while first < self.count:
-                last = stop if first == start else min(first - first % TILE_COLUMNS + TILE_COLUMNS, self.count)
-                tile = buffer[: (stop - start) * (last - first)].reshape(stop - start, last - first)
-                np.matmul(self.vectors[start:stop], self.vectors[first:last].T, out=tile)
-                with locks[start // TILE_COLUMNS]:
+            rows = _Scan(self, self.vectors[start:stop], best, start)
+            own = locks[start // TILE_COLUMNS]
+            with own:
+                if not rows.filtering() or rows.filtered(start, stop) < stop:
+                    scan_rows(rows.tile(start, stop), self.half[start:stop], start, best, start)
+            for first in range(stop, self.count, TILE_COLUMNS):
+                last = min(first + TILE_COLUMNS, self.count)
+                if rows.filtering() and rows.filtered_both(first, last, own, locks[first // TILE_COLUMNS]):
+                    continue
+                tile = rows.tile(first, last)
+                with own:
                     scan_rows(tile, self.half[first:last], first, best, start)
-                if first != start:
-                    with locks[first // TILE_COLUMNS]:
-                        scan_columns(tile, self.half[start:stop], start, best, first)
-                first = last
+                with locks[first // TILE_COLUMNS]:
+                    scan_columns(tile, self.half[start:stop], start, best, first)
 
         workers.run(scan, self.count, TILE_ROWS)
 
 
-def _first_limits(tile: Vectors, half: Vectors, best: Best, start: int) -> None:
-    """Begin with the worst of the best `keep` among some gallery rows as limit: most of the rest is then turned away.
+class _Scan:
+    """Some queries on their way along a slab: in 8 bits while few pass, else by whole tiles of products.
 
-    Saves half of the candidates that a search would take in while it knows little.
+    Where too many pass, the filter is asked again after 1, 2, 4, … tiles, so that asking in vain costs little.
     """
-    if tile.shape[1] > 2 * best.keep:
-        scores = tile - half
-        cut = scores.shape[1] - best.keep
-        scores.partition(cut, axis=1)
-        best.limits[start : start + len(tile)] = scores[:, cut]
+
+    def __init__(self, slab: Slab, queries: Vectors, best: Best, start: int) -> None:
+        self.slab, self.queries, self.best, self.start = slab, queries, best, start
+        self.buffer = np.empty(0, slab.frame.dtype)
+        self.rest, self.patience = 0, 1  # tiles before the filter is asked again, this time and the next
+        self.rows: Rows | None = None
+        if slab.panels is not None and FAINT < slab.largest < VAST:
+            self.rows = quantised_rows(queries, slab.largest)
+            self.scratch = empty_scratch(self.rows)
+
+    def filtering(self) -> bool:
+        """Whether to ask the filter now."""
+        self.rest -= 1
+        return self.rows is not None and self.rest < 0
+
+    def _failed(self) -> None:
+        self.rest, self.patience = self.patience, 2 * self.patience
+
+    def filtered(self, column: int, last: int) -> int:
+        """Offer slab rows from `column` on to the queries; how far it came."""
+        places = (self.start, column, last, self.slab.start)
+        reached: int = scan_filtered(self.rows, self.slab.panels, self.best, places, self.scratch)
+        if reached < last:
+            self._failed()
+        return reached
+
+    def filtered_both(self, first: int, last: int, own: Lock, other: Lock) -> bool:
+        """Offer slab rows to the queries and the queries to them, unless too many pass: false."""
+        places = (self.start, first, last, 0)
+        if not mask_both(self.rows, self.slab.panels, self.best, places, self.scratch):
+            self._failed()
+            return False
+        with own:
+            offer_rows(self.rows, self.slab.panels, self.best, places, self.scratch)
+        with other:
+            offer_columns(self.rows, self.slab.panels, self.best, places, self.scratch)
+        return True
+
+    def tile(self, first: int, last: int) -> Vectors:
+        """Scores of the queries and slab rows, before `half`: [queries, last - first], valid until the next."""
+        slab, m = self.slab, len(self.queries)
+        if not self.buffer.size:
+            self.buffer = np.empty(m * TILE_COLUMNS, slab.frame.dtype)
+        tile = self.buffer[: m * (last - first)].reshape(m, last - first)
+        if slab.direct:
+            places = slab.gallery.at(np.arange(slab.start + first, slab.start + last))
+            pairs = np.broadcast_to(places, tile.shape)
+            tile[:] = exact_scores(self.queries, slab.gallery.vectors, pairs, slab.frame.similarity)
+        else:
+            np.matmul(self.queries, slab.vectors[first:last].T, out=tile)
+        return tile

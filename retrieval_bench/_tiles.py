@@ -73,30 +73,34 @@ def _cut(values, rows, size, keep):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _consider(best, search, value, row):  # type: ignore[no-untyped-def]
+def consider(best, search, value, row):  # type: ignore[no-untyped-def]
     """Take a candidate if it is better than the limit."""
     limit = best.limits[search]
     if value < limit or (value == limit and row >= best.limit_rows[search]):
         return
-    values, rows = best.values[search], best.rows[search]
-    count, keep = best.counts[search], best.keep
+    values, rows, i = best.values, best.rows, uintp(search)  # by index: a slice is as dear as the rest
+    count, keep = best.counts[i], best.keep
     if keep <= SORTED:
-        at = min(count, keep - 1)
-        while at > 0 and (values[at - 1] < value or (values[at - 1] == value and rows[at - 1] > row)):
-            values[at], rows[at] = values[at - 1], rows[at - 1]
-            at -= 1
-        values[at], rows[at] = value, row
+        place = uintp(0)
+        for j in range(uintp(count)):  # counted, because a search along the line mispredicts its end
+            better = (values[i, j] > value) | ((values[i, j] == value) & (rows[i, j] < row))
+            place += uintp(better)
+        at = uintp(min(count, keep - 1))
+        while at > place:
+            values[i, at], rows[i, at] = values[i, at - uintp(1)], rows[i, at - uintp(1)]
+            at -= uintp(1)
+        values[i, place], rows[i, place] = value, row
         count = min(count + 1, keep)
         if count == keep:
-            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
+            best.limits[i], best.limit_rows[i] = values[i, keep - 1], rows[i, keep - 1]
     else:
-        values[count], rows[count] = value, row
+        values[i, count], rows[i, count] = value, row
         count += 1
-        if count == values.size:
-            _cut(values, rows, count, keep)
+        if count == values.shape[1]:
+            _cut(values[i], rows[i], count, keep)
             count = keep
-            best.limits[search], best.limit_rows[search] = values[keep - 1], rows[keep - 1]
-    best.counts[search] = count
+            best.limits[i], best.limit_rows[i] = values[i, keep - 1], rows[i, keep - 1]
+    best.counts[i] = count
 
 
 @njit(nogil=True, cache=True)
@@ -120,7 +124,7 @@ def scan_rows(tile, half, first, best, start):  # type: ignore[no-untyped-def]
                     columns[found] = b + j
                     found += uintp(flat[cell + j] - half[column + j] >= limit)
                 for j in columns[:found]:
-                    _consider(best, search, tile[i, j] - half[j], first + j)
+                    consider(best, search, tile[i, j] - half[j], first + j)
 
 
 @njit(nogil=True, cache=True)
@@ -143,7 +147,37 @@ def scan_columns(tile, half, first, best, start):  # type: ignore[no-untyped-def
                     columns[found] = b + j
                     found += uintp(flat[cell + j] - shift >= best.limits[column + j])
                 for j in columns[:found]:
-                    _consider(best, start + j, tile[i, j] - shift, first + i)
+                    consider(best, start + j, tile[i, j] - shift, first + i)
+
+
+@njit(nogil=True, cache=True)
+def first_limits(tile, half, best, start):  # type: ignore[no-untyped-def]
+    """Begin with the worst of the best `keep` among some gallery rows as limit: most of the rest is then turned away.
+
+    Saves half of the candidates that a search would take in while it knows little. As many groups of columns as are
+    kept have as many best scores, so their worst is a limit already; what reaches it is sorted out.
+    """
+    m, c = tile.shape
+    keep = best.keep
+    if c <= 2 * keep:
+        return
+    width = c // keep
+    scores, reach, places = np.empty(c, tile.dtype), np.empty(c, tile.dtype), np.empty(c, np.int32)
+    for i in range(m):
+        for j in range(uintp(c)):
+            scores[j] = tile[i, j] - half[j]
+        bound = scores[0]
+        for g in range(keep):
+            most = scores[g * width]
+            for j in range(uintp(g * width), uintp((g + 1) * width)):
+                most = max(most, scores[j])
+            bound = most if g == 0 else min(bound, most)
+        found = uintp(0)
+        for j in range(uintp(c)):
+            reach[found], places[found] = scores[j], j
+            found += uintp(scores[j] >= bound)
+        _cut(reach, places, np.int64(found), keep)
+        best.limits[start + i] = reach[keep - 1]
 
 
 @njit(nogil=True, cache=True)
@@ -226,7 +260,7 @@ def _offer_all(query, vectors, kind, best):  # type: ignore[no-untyped-def]
         if some:
             for j in range(width):
                 if span[j] >= best.limits[0]:
-                    _consider(best, 0, span[j], b + j)
+                    consider(best, 0, span[j], b + j)
 
 
 @njit(nogil=True, cache=True)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +23,6 @@ SINGLE = ("data", "encoder", "embed", "measure")
 MANY = ("transform", "search", "metric", "logger")
 RESERVED = frozenset({"_target_", "_partial_"})
 Node = Mapping[str, Any]
-# What of Hydra's own configuration a config file could use to run foreign code, or to read or write foreign files.
-_GUARDED = (
-    "callbacks",
-    "job_logging",
-    "hydra_logging",
-    "searchpath",
-    "launcher",
-    "env",
-    "output_subdir",
-    "run",
-    "sweep",
-)
-_GUARDED_JOB = ("chdir", "env_set")
-# Exact shapes, since a longer dotted path would reach whatever a plugin's module imports, `os` for instance.
-_PLUGIN = re.compile(
-    r"hydra\._internal\.core_plugins\.\w+\.Basic(Launcher|Sweeper)|hydra_plugins(\.\w+){1,2}\.\w*(Launcher|Sweeper)"
-    r"|optuna\.samplers\.\w+Sampler"
-)
 
 
 def nearest(given: str, valid: Iterable[str]) -> str:
@@ -91,18 +71,11 @@ def encoder_nodes(config: Mapping[str, Any]) -> dict[str, Node]:
     if node is None:
         return {}
     wanted = config["stage"] if isinstance(config["stage"], list) else [config["stage"]]
+    if not wanted:
+        raise BadConfig("stage=[]: weights to encode with are needed; type stage=[pretrained] or stage=[random]")
     stages = {choice("stage", stage, STAGES) for stage in wanted}
     nodes = {"random": {**node, "weights": "none"}, "pretrained": node}
     return {stage: nodes[stage] for stage in STAGES if stage in ({"random"} if nodes["random"] == node else stages)}
-
-
-def allowed(parsed: Sequence[Any]) -> tuple[str, ...]:
-    """The targets that Hydra's parsed overrides of the command line allow: nothing else counts as permission."""
-    typed = [override for override in parsed if override.key_or_group == "allow" and not override.is_delete()]
-    for override in typed:
-        if not isinstance(override.value(), list):
-            raise BadConfig(f"{override.input_line}: one list is needed, for instance allow=[my_index.MyIndex]")
-    return tuple(str(target) for override in typed for target in override.value())
 
 
 def make_importable(allow: Iterable[str], config_dir: Path | None = None) -> None:
@@ -111,64 +84,6 @@ def make_importable(allow: Iterable[str], config_dir: Path | None = None) -> Non
         return
     folders = [str(Path.cwd()), *([] if config_dir is None else [str(config_dir.resolve())])]
     sys.path[:0] = [folder for folder in folders if folder not in sys.path]
-
-
-def guard_hydra(targets: Iterable[str], given: Any, shipped: Any) -> None:
-    """Refuse config files that reach for Hydra's callbacks, logging, paths, environment or foreign plugins.
-
-    `given` and `shipped` are Hydra's part as plain values, with the config files and without. Raises BadConfig.
-    """
-    for target in targets:
-        if not _PLUGIN.fullmatch(target):
-            raise BadConfig(
-                f"a config file sets _target_ {target} within hydra, which is not a Hydra plugin; "
-                "choose one with hydra/launcher=NAME or hydra/sweeper=NAME"
-            )
-    changed = [key for key in _GUARDED if given[key] != shipped[key]]
-    changed += [f"job.{key}" for key in _GUARDED_JOB if given["job"][key] != shipped["job"][key]]
-    swept = (given["sweeper"] or {}).get("params") or {}
-    changed += [f"sweeper.params.{key}" for key in swept if str(key).lstrip("+~").startswith("hydra")]
-    if changed:
-        raise BadConfig(
-            f"a config file sets hydra.{changed[0]}, which could run foreign code; only the command line may set it"
-        )
-
-
-def hydra_targets(node: Any, unknown: type[Exception], depth: int = 0) -> Iterator[str]:
-    """Every `_target_` below a node, with interpolations followed as Hydra would follow them.
-
-    `unknown` is what the node raises for a value that is not known before a job starts (its number, its folder).
-    """
-    if depth > 20:
-        raise BadConfig("a config file nests hydra's own configuration without end")
-    for key in node if isinstance(node, Mapping) else range(len(node)):
-        try:
-            value = node[key]
-        except unknown:
-            continue
-        if key == "_target_":
-            yield str(value)
-        if isinstance(value, Mapping) or (isinstance(value, Sequence) and not isinstance(value, str)):
-            yield from hydra_targets(value, unknown, depth + 1)
-
-
-def sweeps(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]]:
-    """Overrides of all that a sweep composes: every combination of swept groups, with the first of swept values.
-
-    `parsed` are Hydra's overrides (an interval has no first value and is left out); groups lie in `folders`.
-    """
-    choices: dict[str, list[str]] = {}  # a later override of the same key wins, as in Hydra
-    for override in parsed:
-        key, homes = override.get_key_element(), [folder / override.key_or_group for folder in folders]
-        if override.is_choice_sweep() and override.value_type.name == "GLOB_CHOICE_SWEEP":
-            names = override.value().filter(sorted({file.stem for home in homes for file in home.glob("*.yaml")}))
-            choices[key] = [f"{key}={name}" for name in names]
-        elif override.is_discrete_sweep():
-            swept = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            choices[key] = swept if any(home.is_dir() for home in homes) else swept[:1]
-        elif not override.is_sweep_override():
-            choices[key] = [str(override.input_line)]
-    return [list(combination) for combination in product(*choices.values())]
 
 
 def _targets(node: Any) -> Iterator[Node]:

@@ -5,25 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.binding import (
-    Binder,
-    allowed,
-    choice,
-    encoder_nodes,
-    guard_hydra,
-    hydra_targets,
-    make_importable,
-    nearest,
-    positive,
-    sweeps,
-    wrong_key,
-)
+from retrieval_bench.binding import Binder, choice, encoder_nodes, make_importable, positive
+from retrieval_bench.diagnosis import diagnosed
 from retrieval_bench.errors import BadConfig, RetrievalBenchError
+from retrieval_bench.guard import guard_hydra, hydra_targets
+from retrieval_bench.overrides import allowed, refuse_sweeps, sweeps
+from retrieval_bench.request import Request, requested
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -31,6 +23,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from retrieval_bench.experiment import Experiment
+    from retrieval_bench.origin import Origin
     from retrieval_bench.record import RunRecord
 
 # In a wheel `conf` lies inside the package, in a checkout beside it.
@@ -44,35 +37,29 @@ def _user_cache() -> str:
     return user_cache_dir("retrieval_bench")
 
 
-def compose(overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """The configuration of one run.
-
-    Raises:
-        BadConfig: a group, key or value does not exist; names the nearest valid ones.
-    """
-    with _initialised(config_dir):
-        return _compose(overrides, config_dir)
-
-
-@contextmanager
-def _initialised(config_dir: Path | None) -> Iterator[None]:
-    from hydra import initialize_config_dir
+def _requested(overrides: Sequence[str], config_dir: Path | None) -> AbstractContextManager[Request]:
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
-    if config_dir is not None and not config_dir.is_dir():
-        raise BadConfig(f"--config-dir {config_dir} is not a folder")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    return requested(overrides, config_dir, CONF, lambda rest: [override.key_or_group for override in _parse(rest)])
+
+
+@contextmanager
+def _initialised(request: Request) -> Iterator[None]:
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(request.folders[0]), version_base="1.3"):
         yield
 
 
-def _compose(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
+def _compose(overrides: Sequence[str], request: Request) -> DictConfig:
+    """The configuration of one run; Hydra is initialised. Raises BadConfig."""
     from hydra import compose as hydra_compose
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    extra = _searchpath(config_dir)
+    extra = request.searchpath
     try:
         config = hydra_compose("config", overrides=[*overrides, *extra], return_hydra_config=True)
         typed = [o for o in overrides if not o.lstrip("+~").startswith("hydra.")]
@@ -80,14 +67,10 @@ def _compose(overrides: Sequence[str], config_dir: Path | None) -> DictConfig:
         groups = [o for o in typed if o.startswith("hydra/launcher=")]
         shipped = hydra_compose("config", overrides=[*groups, *extra], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise _diagnose(overrides, config_dir, error) from error
+        raise BadConfig(_diagnosis(overrides, request) or str(error)) from error
     known: Any = OmegaConf.to_container(shipped.hydra)
     guard_hydra(list(hydra_targets(own.hydra, OmegaConfBaseException)), OmegaConf.to_container(own.hydra), known)
     return config
-
-
-def _searchpath(config_dir: Path | None) -> list[str]:
-    return [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir.resolve()}]"]
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -102,50 +85,36 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         ) from syntax
 
 
-def _options(group: str, config_dir: Path | None) -> list[str]:
-    """Names that a group offers, the user's own folder included."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    own = [] if config_dir is None else [file.stem for file in (config_dir / group).glob("*.yaml")]
-    return sorted({*GlobalHydra.instance().config_loader().get_group_options(group), *own})
-
-
-def _diagnose(overrides: Sequence[str], config_dir: Path | None, error: Exception) -> BadConfig:
-    """Turn Hydra's refusal into one message that names the nearest valid groups, options or keys."""
+def _diagnosis(overrides: Sequence[str], request: Request) -> str | None:
+    """What Hydra refused, in words that name the nearest valid ones."""
     from hydra import compose as hydra_compose
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
 
     loader = GlobalHydra.instance().config_loader()
-    parsed = _parse(overrides)
-    groups = []
-    for override in parsed:
-        options = _options(override.key_or_group, config_dir)
-        if not options:
-            continue
-        groups.append(str(override.input_line))
-        given = override.value()
-        for value in given if isinstance(given, list) else [given]:
-            if value is not None and str(value) not in options:
-                return BadConfig(f"there is no {override.key_or_group}={value}; {nearest(str(value), options)}")
-    try:
-        known = hydra_compose("config", overrides=[*groups, *_searchpath(config_dir)])
-    except HydraException:
-        return BadConfig(str(error))
-    top = sorted({*map(str, known), *loader.list_groups("")} - {"hydra"})
-    for override in parsed:
-        if str(override.input_line) not in groups and not override.is_add():
-            wrong = wrong_key(override.key_or_group, known, top)
-            if wrong:
-                return BadConfig(wrong)
-    return BadConfig(str(error))
+
+    def options(group: str) -> list[str]:
+        more = [file.stem for folder in request.folders[1:] for file in (folder / group).glob("*.yaml")]
+        return sorted({*loader.get_group_options(group), *more})
+
+    def composed(chosen: list[str]) -> DictConfig:
+        return hydra_compose("config", overrides=[*chosen, *request.searchpath])
+
+    return diagnosed(_parse(overrides), options, composed, loader.list_groups(""), HydraException)
 
 
-def _plain(config: DictConfig) -> dict[str, Any]:
+def _composed(request: Request) -> dict[str, Any]:
+    """The plain configuration of one run that is no sweep. Raises BadConfig."""
+    refuse_sweeps(_parse(request.overrides))
+    with _initialised(request):
+        return _plain(_compose(request.overrides, request), request)
+
+
+def _plain(config: DictConfig, request: Request) -> dict[str, Any]:
     """The configuration as plain values, without Hydra's own part.
 
     Raises:
-        BadConfig: a mandatory value is missing, or an interpolation cannot be resolved.
+        BadConfig: a mandatory value is missing, an interpolation cannot be resolved, or it does not go with `from=`.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -158,7 +127,10 @@ def _plain(config: DictConfig) -> dict[str, Any]:
         plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise BadConfig(str(error).splitlines()[0]) from error
-    return {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+    values = {str(key): value for key, value in plain.items()}  # type: ignore[union-attr]
+    if request.origin is not None:
+        request.origin.check(values)
+    return values
 
 
 def _build(node: Any) -> Any:
@@ -183,18 +155,20 @@ def experiment(overrides: Sequence[str], config_dir: Path | None = None) -> Expe
     Raises:
         RetrievalBenchError: anything that the user can mend.
     """
-    config = _plain(compose(overrides, config_dir))
-    allow = allowed(_parse(overrides))
+    with _requested(overrides, config_dir) as request:
+        allow = allowed(_parse(request.overrides))
+        config = _composed(request)
     make_importable(allow, config_dir)
-    return assemble(config, allow)
+    return assemble(config, allow, request.origin)
 
 
-def assemble(config: dict[str, Any], allow: Sequence[str] = ()) -> Experiment:
+def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin | None = None) -> Experiment:
     """The live objects of a plain configuration, checked first.
 
     Args:
         config: as composed; its own `allow` permits nothing.
         allow: targets of the user's own that the user typed.
+        origin: the run whose embeddings are taken over.
     """
     Binder(CONF, allow).check_all(config)
     similarity = Similarity(choice("similarity", config["similarity"], list(Similarity)))
@@ -217,6 +191,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = ()) -> Experiment:
         similarity=similarity,
         k=k,
         cuts=cuts,
+        origin=None if origin is None else origin.record,
     )
 
 
@@ -245,44 +220,44 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, task: Callable[[
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    allow = allowed(_parse(overrides))
-    _guard_sweep(overrides, config_dir)
-    own = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    job = partial(_job, task=task, allow=allow, config_dir=config_dir)
-    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = ["retrieval-bench", "-m", *overrides, *own]
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a traceback and exiting
-    try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise BadConfig(str(error)) from error
-    finally:
-        sys.argv = argv
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
+    with _requested(overrides, config_dir) as request:
+        allow = allowed(_parse(request.overrides))
+        _guard_sweep(request)
+        job = partial(_job, task=task, allow=allow, request=request)
+        argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+        sys.argv = ["retrieval-bench", "-m", *request.overrides, *request.searchpath]
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a traceback and exiting
+        try:
+            hydra.main(config_path=str(request.folders[0]), config_name="config", version_base="1.3")(job)()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise BadConfig(str(error)) from error
+        finally:
+            sys.argv = argv
+            if full is None:
+                del os.environ["HYDRA_FULL_ERROR"]
 
 
-def _guard_sweep(overrides: Sequence[str], config_dir: Path | None) -> None:
+def _guard_sweep(request: Request) -> None:
     """Guard every combination of groups before Hydra's callbacks and logging can run."""
-    folders = [CONF] if config_dir is None else [CONF, config_dir]
-    with _initialised(config_dir):
-        for combination in sweeps(_parse(overrides), folders):
-            params = _compose(combination, config_dir).hydra.sweeper.get("params") or {}
+    with _initialised(request):
+        for combination in sweeps(_parse(request.overrides), request.folders):
+            params = _compose(combination, request).hydra.sweeper.get("params") or {}
             swept = [f"{key}={value}" for key, value in params.items()]
-            for inner in sweeps(_parse([*swept, *overrides]), folders) if swept else ():
-                _compose(inner, config_dir)
+            for inner in sweeps(_parse([*swept, *request.overrides]), request.folders) if swept else ():
+                _compose(inner, request)
 
 
-def _job(config: DictConfig, task: Callable[[Experiment], None], allow: Sequence[str], config_dir: Path | None) -> None:
-    make_importable(allow, config_dir)
-    task(assemble(_plain(config), allow))
+def _job(config: DictConfig, task: Callable[[Experiment], None], allow: Sequence[str], request: Request) -> None:
+    make_importable(allow, request.config_dir)
+    task(assemble(_plain(config, request), allow, request.origin))
 
 
 def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
     """The composed configuration as yaml."""
     import yaml
 
-    return str(yaml.safe_dump(_plain(compose(overrides, config_dir)), sort_keys=False))
+    with _requested(overrides, config_dir) as request:
+        return str(yaml.safe_dump(_composed(request), sort_keys=False))
 
 
 def reopen(record: RunRecord, allow: Sequence[str] = ()) -> Experiment:

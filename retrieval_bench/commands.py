@@ -8,12 +8,15 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval_bench.errors import RetrievalBenchError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from retrieval_bench.experiment import Experiment
     from retrieval_bench.record import RunRecord
 
@@ -142,9 +145,13 @@ def _run_one(experiment: Experiment) -> bool:
     from retrieval_bench.report.progress import StageProgress
 
     with StageProgress() as progress:
-        record = run_experiment(experiment, progress)
+        record = run_experiment(experiment, progress, partial(_say, progress.console))
     _show(record, experiment)
     return bool(experiment.config["strict"]) and any(row["status"] == "failed" for row in record.rows)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _show(record: RunRecord, experiment: Experiment) -> None:
@@ -183,7 +190,7 @@ def _query(args: argparse.Namespace) -> int:
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, cli.reopen(record, args.allow), question):
+    for renderable in answer(record, lambda: cli.reopen(record, args.allow), question):
         console.print(renderable)
     return 0
 

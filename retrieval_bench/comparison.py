@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
+from retrieval_bench.naming import change, index_labels
 from retrieval_bench.record import RunRecord
 from retrieval_bench.seeds import paired_seeds
 from retrieval_bench.stats import ALPHA, Difference, holm, latency_differences
@@ -25,7 +26,9 @@ _POINT = ["index", "index_params", "effort", "k"]
 NO_EFFORT = -1
 _KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns"}
 _NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
-_COUNTS = ("tie_bounds", "nothing_relevant", "unreadable")
+# Not settings: counts and checks of the results, and what was measured with the clock.
+_FOUND = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "encode_ms", "disagreement")
+COSTS = ("index_bytes", "build_s", "peak_rss_bytes")
 _MACHINE = ("cpu", "cores", "system")
 Row = dict[str, Any]
 
@@ -62,16 +65,15 @@ def compare(
     """What changed from run a to run b: every operating point that both have, and the encoders alone.
 
     Args:
-        a: folder of a finished run, or its record.
-        b: likewise; it may be the same run.
-        stage_a: compare this stage of a,
-        stage_b: with this of b; by default every stage with itself.
+        a, b: folders of finished runs, or their records; both may be the same.
+        stage_a, stage_b: compare this stage of a with this of b; by default every stage with itself.
         seed: of the bootstraps.
 
     Returns:
         One row a comparison, columns COLUMNS: difference = b − a, a mean over build seeds paired over query ids, with
         its 95 % interval lo and hi (queries and seeds); p_holm over all rows; detectable at 80 % power; n pairs; ms.
-        `.attrs`: run_a, run_b, comparisons, differs and machine_differs (key → [a's, b's]), not_compared (indexes).
+        `.attrs`: run_a, run_b, comparisons, differs and machine_differs (key → [a's, b's]), not_compared (indexes),
+        costs (of each stage and index, COSTS → [a's, b's]).
 
     Raises:
         UnlikeProtocols: protocol, data or query ids differ; names each difference with both values.
@@ -80,17 +82,18 @@ def compare(
     records = _record(a), _record(b)
     _refuse_unlike(*records)
     differs = _differences(*(_science(record.config) for record in records))
-    rows, alone = list[Row](), set[str]()
+    rows, costs, alone = list[Row](), list[Row](), set[str]()
     for left, right in _sides(*records, stage_a, stage_b):
         differs |= _differences(_facts(left), _facts(right))
         found = list(_stage_rows(left, right, seed))
-        matched = {row["index"].partition(" ")[0] for row in found}
+        matched = {row["index"].partition(" (")[0] for row in found}
         alone |= {f"{side.stage}: {index}" for side in (left, right) for index in side.indexes - matched}
         rows += found
+        costs += _costs(left, right)
     machine = _differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
     table = _judged(rows, bool(machine))
     table.attrs = {"run_a": records[0].run_id, "run_b": records[1].run_id, "comparisons": len(table)}
-    table.attrs |= {"differs": differs, "machine_differs": machine, "not_compared": sorted(alone)}
+    table.attrs |= {"differs": differs, "machine_differs": machine, "not_compared": sorted(alone), "costs": costs}
     return table
 
 
@@ -185,10 +188,32 @@ def _matches(a: _Side, b: _Side) -> Iterator[tuple[Row, tuple[Any, ...], tuple[A
         for params_a, params_b in pairs:
             chosen = [p[p["index_params"] == q] for p, q in zip(here, (params_a, params_b), strict=True)]
             both = chosen[0].merge(chosen[1], on=["index", "effort", "k"])
-            label = str(index) if len(pairs) == 1 else f"{index} {params_a}"
+            labels = index_labels((str(index), p) for p, _ in pairs)
+            label = change(str(index), params_a, params_b) if params_a != params_b else labels[str(index), params_a]
             for effort, k in both[["effort", "k"]].itertuples(index=False):
                 key = {"stage": stage, "index": label, "effort": None if effort == NO_EFFORT else effort, "k": k}
                 yield key, (index, params_a, effort, k), (index, params_b, effort, k)
+
+
+def _costs(a: _Side, b: _Side) -> list[Row]:
+    """What each index that both have takes to build and keep: COSTS → [a's, b's], means over build seeds."""
+    found: dict[str, Row] = {}
+    for key, point_a, point_b in _matches(a, b):
+        costs = [_cost(side, point[:2]) for side, point in ((a, point_a), (b, point_b))]
+        pairs = {name: [cost[name] for cost in costs] for name in COSTS}
+        found.setdefault(key["index"], {"stage": key["stage"], "index": key["index"], **pairs})
+    return list(found.values())
+
+
+def _cost(side: _Side, built: tuple[Any, ...]) -> dict[str, float | None]:
+    """Means over build seeds; none where nothing is known."""
+    rows = {
+        row["build_seed"]: row
+        for row in side.record.rows
+        if (row["stage"], row["index"], row["index_params"]) == (side.stage, *built) and row["status"] == "ok"
+    }
+    values = {name: [row[name] for row in rows.values() if row.get(name) is not None] for name in COSTS}
+    return {name: float(np.mean(given)) if given else None for name, given in values.items()}
 
 
 def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
@@ -249,8 +274,9 @@ def _science(config: Mapping[str, Any]) -> Row:
 
 
 def _facts(side: _Side) -> Row:
-    facts = side.record.stages.get(side.stage, {})
-    return _flat({"stage": {key: value for key, value in facts.items() if key not in _COUNTS}})
+    """What a stage was measured with: settings, no counts and nothing that a clock tells."""
+    facts = _flat({"stage": side.record.stages.get(side.stage, {})})
+    return {key: value for key, value in facts.items() if not set(key.split(".")) & set(_FOUND)}
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Row:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import re
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from retrieval_bench.data.base import Dataset, Items, VectorDataset
-from retrieval_bench.errors import CorruptInput, MissingExtra
-from retrieval_bench.record import Progress, environment
+from retrieval_bench._data_check import Checked, check_data
+from retrieval_bench.environment import environment
+from retrieval_bench.errors import MissingExtra
 
-SHOWN = 20
+__all__ = ["EXTRAS", "Checked", "backend_state", "check_data", "examine", "extra_state", "list_data", "needed"]
+
 # Extra → the modules that it brings.
 EXTRAS = {
     "openvino": ("openvino",),
@@ -99,39 +99,3 @@ def needed(file: Path) -> str:
             elif "RETRIEVAL_BENCH_DATA" in comment:
                 found.append(f"data.{key}=… or RETRIEVAL_BENCH_DATA")
     return " ".join(found)
-
-
-def check_data(data: Dataset | VectorDataset, progress: Progress) -> RenderableType:
-    """Read every item of a data set once, and say what is wrong with it."""
-    lines = [Text(f"{data.name}: " + ", ".join(f"{key}={value}" for key, value in data.protocol.items()))]
-    if isinstance(data, VectorDataset):
-        for part, vectors in (("queries", data.queries()), ("gallery", data.gallery())):
-            lines.append(Text(f"{part}: {len(vectors)} × {vectors.dim} {vectors.vectors.dtype}"))
-        return Group(*lines)
-    parts = {
-        "train": data.train(),
-        "validation": data.validation(),
-        "queries": data.queries(),
-        "gallery": data.gallery(),
-    }
-    bad: list[tuple[str, str]] = []
-    for part, items in parts.items():
-        if part == "gallery" and items is parts["queries"]:
-            lines.append(Text("gallery: the same items; a query is ignored among its own answers"))
-            continue
-        classes = Counter(items.labels.tolist()) if items.labels is not None else None
-        told = f", {len(classes)} classes of {min(classes.values())}–{max(classes.values())}" if classes else ""
-        lines.append(Text(f"{part}: {len(items)} items{told}"))
-        bad += _unreadable(items, part, progress)
-    lines.append(Text(f"unreadable: {len(bad)}", style="red" if bad else "green"))
-    lines += [Text(f"  {key}: {reason}") for key, reason in bad[:SHOWN]]
-    return Group(*lines)
-
-
-def _unreadable(items: Items, part: str, progress: Progress) -> Iterable[tuple[str, str]]:
-    for row, key in enumerate(items.keys):
-        progress(f"read {part}", row + 1, len(items))
-        try:
-            items.read(row)
-        except CorruptInput as error:
-            yield key, str(error)

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._item_batches import Batch, Embed, Job, batches, check_unreadable
+from retrieval_bench._kept import encode_one, kept_vectors, model_key, query_engine, store_of
 from retrieval_bench._transformed import fit_all, transformed
 from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
     Device,
-    Encoder,
     Engine,
     EngineChoice,
     EngineError,
     EngineName,
     Precision,
-    Preprocessing,
     disagreement,
     engine_choices,
     open_engine,
@@ -39,11 +36,13 @@ from retrieval_bench.encoder.base import (
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.types import Embeddings
 
-__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "query_engine", "transformed"]
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
+
+__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "kept_vectors", "query_engine", "transformed"]
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = 1  # part of every cache key
 _BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
 _WARM_UP, _TIMED = 3, 21  # runs of one image alone
 _CHECKED_IMAGES = 16  # encoded by torch too, before a compiled engine is trusted
@@ -57,7 +56,8 @@ class Embedded:
     Attributes:
         embeddings: of all items that could be read, in the order of the items.
         unreadable: (key, reason) of the others.
-        engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none).
+        engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none), and the key
+            under which the cache keeps its graph.
         encoded: items that were encoded now; 0 when all came from the cache.
         encode_ms: milliseconds for one decoded image alone (median of 21), preprocessing included; NaN without items.
     """
@@ -101,26 +101,6 @@ def embed(  # noqa: PLR0917  (six: the ceiling)
     return _by_best(Job(items, encoder, encoder.preprocessing(native_size), settings, cache, progress))
 
 
-def query_engine(encoder: Encoder, native_size: int | None, facts: Mapping[str, Any], cache: Path) -> Engine:
-    """The engine that made the gallery's vectors, tuned for one image at a time.
-
-    Args:
-        encoder: as given to `embed`.
-        native_size: as given to `embed`; none for pictures of any size (they are resized and cut).
-        facts: `Embedded.engine`.
-        cache: folder of all caches.
-    """
-    choice = EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
-    preprocessing = encoder.preprocessing(native_size)
-    key = _model_key(encoder, encoder.weights_fingerprint(), preprocessing, choice)
-    return open_engine(encoder, preprocessing, choice, cache / "engines" / key, single=True)
-
-
-def encode_one(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The vector [dim] of one decoded image [height, width, 3], preprocessing included."""
-    return engine.one(prepare(image, engine.preprocessing))
-
-
 def _by_best(job: Job) -> Embedded:
     settings, weights = job.settings, job.encoder.weights_fingerprint()
     *doubtful, trusted = engine_choices(settings.engine, settings.precision, settings.device)
@@ -135,18 +115,10 @@ def _by_best(job: Job) -> Embedded:
     raise BadConfig(f"{embedded}; type embed.engine={EngineName.TORCH}")
 
 
-def _model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choice: EngineChoice) -> str:
-    return _digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
-
-
-def _digest(values: list[Any]) -> str:
-    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
 def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Embedded | str:
     """Embed with this engine, or say why it cannot be used (which is remembered)."""
-    key = _model_key(job.encoder, weights, job.preprocessing, choice)
-    store = VectorStore(job.cache / "embeddings" / _digest([key, job.items.fingerprint, len(job.items)]))
+    key = model_key(job.encoder, weights, job.preprocessing, choice)
+    store = store_of(job.cache, key, job.items)
     with store.locked(_log.warning):
         before = store.state.setdefault("done", 0)
         if not store.state["finished"]:
@@ -154,7 +126,7 @@ def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Embed
                 _complete(store, choice, job, job.cache / "engines" / key, may_refuse)
             if "refused" in store.state:
                 return str(store.state["refused"])
-        return _embedded(store, job, len(job.items) - before)
+        return _embedded(store, job, key, len(job.items) - before)
 
 
 def _complete(store: VectorStore, choice: EngineChoice, job: Job, graph: Path, may_refuse: bool) -> None:
@@ -197,7 +169,7 @@ def _encode_ms(choice: EngineChoice, job: Job, graph: Path) -> float | None:
     times = []
     for _ in range(_WARM_UP + _TIMED):
         begin = perf_counter_ns()
-        encode_one(engine, image)
+        engine.one(prepare(image, job.preprocessing))
         times.append(perf_counter_ns() - begin)
     return median(times[_WARM_UP:]) / 1e6
 
@@ -243,7 +215,7 @@ def _readable(vectors: NDArray[np.float32], batch: Batch, job: Job) -> NDArray[n
     return vectors
 
 
-def _embedded(store: VectorStore, job: Job, encoded: int) -> Embedded:
+def _embedded(store: VectorStore, job: Job, graph: str, encoded: int) -> Embedded:
     items = job.items
     unreadable = [(str(key), str(reason)) for key, reason in store.state.get("unreadable", [])]
     check_unreadable(unreadable, job)
@@ -258,4 +230,4 @@ def _embedded(store: VectorStore, job: Job, encoded: int) -> Embedded:
         None if items.groups is None else items.groups[kept],
         fingerprint=store.folder.name,
     )
-    return Embedded(embeddings, unreadable, dict(store.state["engine"]), encoded, encode_ms)
+    return Embedded(embeddings, unreadable, {**store.state["engine"], "graph": graph}, encoded, encode_ms)

@@ -21,6 +21,10 @@ class CorruptInput(RetrievalBenchError):
     """A file exists but cannot be read as what it should be; raised per item for images, per file for vectors."""
 
 
+class DamagedRecord(CorruptInput):
+    """A run's record is cut off or otherwise no record; what was measured still lies beside it."""
+
+
 class TooManyUnreadable(RetrievalBenchError):
     """More items than the configured limit could not be read; `items` holds (key, reason) of each."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrieval_bench.embed import Embed
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.measure import Measure
+    from retrieval_bench.record import RunRecord
     from retrieval_bench.transform.base import Transform
 
 
@@ -39,6 +40,7 @@ class Experiment:
         metrics: name → partial of a metric.
         loggers: name → constructor of a Lightning logger.
         k: search depths. cuts: cut-offs of the label metrics.
+        origin: the run whose embeddings are taken over, if one is.
     """
 
     config: dict[str, Any]
@@ -53,6 +55,7 @@ class Experiment:
     similarity: Similarity
     k: Sequence[int]
     cuts: Sequence[int]
+    origin: RunRecord | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.data, VectorDataset) and self.encoders:

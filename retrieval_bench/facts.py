@@ -5,14 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval_bench.data.base import VectorDataset
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.nearest import rescore
-from retrieval_bench.points import Exact, Stage, gallery_rows, label_values
-from retrieval_bench.truth import tie_bounds
+from retrieval_bench.points import (
+    BLOCK_BYTES,
+    Exact,
+    Stage,
+    Values,
+    full_depth,
+    gallery_rows,
+    label_values,
+    query_blocks,
+)
+from retrieval_bench.truth import TIE_BYTES, tie_bounds, tie_depth
 
 
 def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
@@ -22,8 +32,11 @@ def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) 
         lost = stage.queries.ids[exact.relevant == 0]
         labels = stage.truth.query_labels
         classes = [] if labels is None else np.unique(labels[exact.relevant == 0]).tolist()
-        facts["nothing_relevant"] = {"count": len(lost), "query_ids": lost.tolist(), "labels": classes}
-        facts["tie_bounds"] = _bounds(stage, max(experiment.k), exact)
+        names = _names(experiment, classes)
+        facts["nothing_relevant"] = {
+            "count": len(lost), "query_ids": lost.tolist(), "labels": classes, "classes": names,
+        }  # fmt: skip
+        facts["tie_bounds"] = _bounds(stage, exact, exact.relevant)
     like = experiment.data.protocol.get("stored_similarity") in (None, str(stage.similarity))
     like = like and not experiment.transforms
     if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
@@ -31,13 +44,31 @@ def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) 
     return facts
 
 
-def _bounds(stage: Stage, k: int, exact: Exact) -> dict[str, list[float]]:
-    """Metric → [pessimistic, optimistic] mean of the exact search where equal scores leave the order open."""
-    if stage.truth is None:
-        return {}
-    bounds = tie_bounds(stage.queries, stage.gallery, stage.truth, stage.similarity, k)
-    best, worst = ({n: float(np.nanmean(v)) for n, v in label_values(b, stage, k).items() if "@" in n} for b in bounds)
-    return {name: [worst[name], best[name]] for name in best if best[name] - worst[name] > 1e-12}
+def _names(experiment: Experiment, classes: list[int]) -> list[str]:
+    """The classes' names for people; their numbers where they have none."""
+    names = {} if isinstance(experiment.data, VectorDataset) else experiment.data.queries().label_names
+    return [str(names.get(label, label)) for label in classes]
+
+
+def _bounds(stage: Stage, exact: Exact, relevant: NDArray[np.int64]) -> dict[str, list[float]]:
+    """Label metric → [pessimistic, optimistic] mean of the exact search, where equal scores leave the order open.
+
+    At full depth, so that r_precision and map_at_r are among them; in blocks of queries, so that it takes no more
+    memory than the exact search.
+    """
+    full = full_depth(exact.neighbours.k, relevant)
+    depth = tie_depth(full, len(stage.gallery)) + full
+    parts: list[tuple[Values, Values]] = []
+    for queries, truth in query_blocks(stage, max(1, BLOCK_BYTES // (depth * TIE_BYTES))):
+        if truth is not None:
+            best, worst = tie_bounds(queries, stage.gallery, truth, stage.similarity, full)
+            parts.append((label_values(worst, stage, full), label_values(best, stage, full)))
+    means: dict[str, list[float]] = {
+        name: [float(np.nanmean(np.concatenate([p[i][name] for p in parts]))) for i in (0, 1)]
+        for name, values in exact.values.items()
+        if not np.isnan(values).all()
+    }
+    return {name: [low, high] for name, (low, high) in means.items() if high - low > 1e-12}
 
 
 def _agreement(stage: Stage, exact: Exact, stored: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +21,7 @@ from retrieval_bench._store import Store
 from retrieval_bench._workers import Limits
 from retrieval_bench.choose import Goal
 from retrieval_bench.errors import BadConfig
+from retrieval_bench.machine import cores
 from retrieval_bench.record import Progress
 from retrieval_bench.search.base import Index
 from retrieval_bench.types import Embeddings, SearchResult, Similarity
@@ -103,7 +102,7 @@ class Measure:
         """Threads of the batch search."""
         if self.batch_threads is not None:
             return self.batch_threads
-        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+        return cores()
 
 
 @dataclass(frozen=True)

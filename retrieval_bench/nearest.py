@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest", "nearest_float32", "nearest_of_one", "rescore", "tie_tolerance"]
 
-SLAB_BYTES = 64 << 20  # converted gallery vectors held at once
+SLAB_BYTES = 16 << 20  # converted gallery vectors held at once: they stay in the last cache
+WHOLE_BYTES = 128 << 20  # or all of them, where each product serves both sides
 STATE_BYTES = 64 << 20  # candidates held at once
 SHORT = (np.dtype(np.float32), np.dtype(np.uint8))  # galleries that a single query is compared with as they are
 
@@ -183,7 +184,7 @@ class _Search:
         self.k = min(self.rows.shape[1], n)
         self.keep = min(n, self.k + max(4, self.k // 8))
         self.frame = survey(queries, gallery.vectors, similarity)
-        small = n * gallery.dim * 4 <= 2 * SLAB_BYTES and n * self.keep * 16 <= 2 * STATE_BYTES
+        small = n * gallery.dim * 4 <= WHOLE_BYTES and n * self.keep * 16 <= 2 * STATE_BYTES
         self.symmetric = queries is gallery.vectors and small
 
     def all_queries(self) -> NDArray[np.int64]:
@@ -205,13 +206,15 @@ class _Search:
 
     def _part(self, part: Side, frame: Frame, symmetric: bool, workers: Workers) -> NDArray[np.bool_]:
         """Answer some queries at once, against one slab of the gallery after the other; which are proven: [part]."""
+        from retrieval_bench._filter import worth_while
         from retrieval_bench._slab import TILE_COLUMNS, TILE_ROWS, Slab
         from retrieval_bench._tiles import close, empty_best
 
         n = len(self.gallery)
         best = empty_best(len(part), self.keep, n, frame.dtype)
         size = n if symmetric else min(n, max(TILE_COLUMNS, SLAB_BYTES // (4 * max(1, part.dim))))
-        slab = Slab(self.gallery, frame, size)
+        filtered = frame.arithmetic is Arithmetic.SINGLE and worth_while(len(part), n, part.dim, self.keep)
+        slab = Slab(self.gallery, frame, size, filtered=filtered)
         rows = min(TILE_ROWS, -(-len(part) // workers.threads))
         for start in range(0, n, size):
             slab.read(start, workers)

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from retrieval_bench.errors import CorruptInput, TooManyUnreadable
+from retrieval_bench.data.base import Dataset
+from retrieval_bench.environment import environment
+from retrieval_bench.errors import TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
 from retrieval_bench.facts import stage_facts
+from retrieval_bench.foresight import Foresight, Say, quiet
 from retrieval_bench.measure import Candidate, Plan, forget, measure, result_folder
 from retrieval_bench.points import exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
@@ -22,15 +24,16 @@ from retrieval_bench.record import (
     Progress,
     RunRecord,
     digest,
-    environment,
     only_one,
     portable,
     write_json,
     write_parquet,
+    write_yaml,
     written_whole,
 )
 from retrieval_bench.report.figure import pareto_figure, save_figure
-from retrieval_bench.stages import Prepared, prepare
+from retrieval_bench.salvage import readable, recorded
+from retrieval_bench.stages import Prepared, data_fingerprint, prepare
 
 _log = logging.getLogger(__name__)
 
@@ -40,56 +43,44 @@ _TABLES = ("queries", "neighbours")
 _POINT = ["stage", "index", "index_params", "effort", "build_seed"]
 
 
-def run_experiment(experiment: Experiment, progress: Progress = silent) -> RunRecord:
+def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say = quiet) -> RunRecord:
     """Run what has not been run yet, and write the record.
+
+    Args:
+        say: told in a line what a user should know before or beside the work: how long it will take, for instance.
 
     Raises:
         RetrievalBenchError: anything that the user can mend. Whatever was finished before is kept.
     """
+    foresight = Foresight(experiment, say)
+    if isinstance(experiment.data, Dataset) and not experiment.metrics:
+        say("no label metric is measured, ann_recall alone judges; for some type metric=[hit_rate,map_at_r]")
     try:
-        stages = prepare(experiment, progress)
+        stages = prepare(experiment, progress, foresight)
     except TooManyUnreadable as error:
         file = experiment.folder / "unreadable.csv"
         _write_unreadable(file, error.items)
         raise TooManyUnreadable(f"{error}; with their reasons: {file}", error.items) from error
     folder = experiment.folder / run_id(experiment, stages)
     with only_one(folder):
-        record = None if experiment.config["force"] else _finished(folder)
-        if record is None or _missing(experiment, stages, record):
-            if experiment.config["force"]:
-                record = _forget(experiment, stages, folder)
+        record, damaged = recorded(folder, say)
+        force = bool(experiment.config["force"])
+        if record is None or damaged or force or _missing(experiment, stages, record):
+            if force:
+                _forget(experiment, stages, folder)
             write_yaml(folder / "config.yaml", portable(experiment.config, folder))
             _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
+            foresight.measuring([stage.stage for stage in stages], folder / "results")
             record = _measured(experiment, stages, folder, record, progress)
         _report(experiment, record, progress)
     return record
 
 
-def _finished(folder: Path) -> RunRecord | None:
-    return RunRecord.load(folder) if (folder / "record.json").exists() else None
-
-
-def _forget(experiment: Experiment, stages: Sequence[Prepared], folder: Path) -> RunRecord | None:
-    """Remove what is to be measured again, and nothing else; the record goes first: a kill must leave none that lies.
-
-    Returns:
-        The record as it was, for the rows of other indexes; none if it cannot be read.
-    """
-    try:
-        old = _finished(folder)
-    except CorruptInput as error:
-        _log.warning("%s", error)
-        old = None
+def _forget(experiment: Experiment, stages: Sequence[Prepared], folder: Path) -> None:
+    """Remove what is to be measured again and nothing else; the record first, so that a kill leaves none that lies."""
     (folder / "record.json").unlink(missing_ok=True)
     for stage in stages:
         forget(folder / "results" / stage.stage.name, _candidates(experiment), experiment.measure.build_seeds)
-    return old
-
-
-def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
-    """Write yaml, whole or not at all."""
-    with written_whole(path) as file:
-        yaml.safe_dump(dict(value), file, sort_keys=False)
 
 
 def run_id(experiment: Experiment, stages: Sequence[Prepared]) -> str:
@@ -202,7 +193,8 @@ def _written(
         config["search"] = old.config["search"] | config["search"]
     for name, parts in found[1].items():
         file = folder / f"{name}.parquet"
-        before = pd.read_parquet(file) if old is not None and file.exists() else pd.DataFrame(columns=_POINT)
+        before = readable(file) if old is not None else None
+        before = pd.DataFrame(columns=_POINT) if before is None else before
         kept = before[[_point(row) not in mine for row in before[_POINT].to_dict("records")]]
         filled = [part for part in (kept, *parts) if len(part)]
         write_parquet(file, pd.concat(filled, ignore_index=True) if filled else before)
@@ -211,7 +203,7 @@ def _written(
         name=str(experiment.config["name"]),
         config=config,
         protocol=protocol(experiment),
-        data_fingerprint=digest(experiment.data.queries().fingerprint, experiment.data.gallery().fingerprint),
+        data_fingerprint=data_fingerprint(experiment.data),
         environment=environment(),
         seeds={"run": experiment.seed, "build": list(experiment.measure.build_seeds)},
         stages=found[2],

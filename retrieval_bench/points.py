@@ -87,14 +87,10 @@ def exact_search(stage: Stage, k: int, extra: int) -> Exact:
         extra: how many ignored ids may stand in a list.
     """
     relevant = None if stage.truth is None or not stage.metrics else relevant_counts(stage.truth)
-    full = max(k, 0 if relevant is None else int(relevant.max(initial=0)))
+    full = full_depth(k, relevant)
     depth = min(full + extra, len(stage.gallery))
-    rows = max(1, BLOCK_BYTES // (depth * 40))
-    queries = len(stage.queries)
     parts = []
-    for start in range(0, queries, rows):
-        block = stage.queries if rows >= queries else stage.queries.take(np.arange(start, min(start + rows, queries)))
-        truth = stage.truth if rows >= queries or stage.truth is None else _queries_of(stage.truth, start, start + rows)
+    for block, truth in query_blocks(stage, max(1, BLOCK_BYTES // (depth * 40))):
         found = exact_neighbours(block, stage.gallery, depth, stage.similarity, stage.seed)
         values = {} if relevant is None or truth is None else label_values(judge(found, truth, full), stage, full)
         parts.append((remove_ignored(found, truth, k), values))
@@ -108,8 +104,20 @@ def exact_search(stage: Stage, k: int, extra: int) -> Exact:
     return Exact(neighbours, scores, tolerance, values, relevant)
 
 
-def _queries_of(truth: GroundTruth, start: int, stop: int) -> GroundTruth:
-    return restrict(truth, truth.query_ids[start:stop], truth.gallery_ids)
+def full_depth(k: int, relevant: NDArray[np.int64] | None) -> int:
+    """The depth at which every label metric is defined: the deepest k, or the largest R."""
+    return max(k, 0 if relevant is None else int(relevant.max(initial=0)))
+
+
+def query_blocks(stage: Stage, rows: int) -> Iterator[tuple[Embeddings, GroundTruth | None]]:
+    """The queries of a stage and their truth, so many at a time; where one block holds all, the very same objects."""
+    queries = len(stage.queries)
+    if rows >= queries:
+        yield stage.queries, stage.truth
+        return
+    for start in range(0, queries, rows):
+        block = stage.queries.take(np.arange(start, min(start + rows, queries)))
+        yield block, None if stage.truth is None else restrict(stage.truth, block.ids, stage.truth.gallery_ids)
 
 
 def stage_rows(
@@ -149,6 +157,7 @@ def _identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
         "n_queries": len(stage.queries),
         "similarity": str(stage.similarity),
         "index": build["index"],
+        "backend": build["target"],
         "index_params": json.dumps(build["params"], sort_keys=True),
         "knob": build["knob"],
         "effort": None,
@@ -203,7 +212,8 @@ def _rows(
             continue
         intervals = bootstrap_columns({name: v[mask] for name, v in values.items()}, stage.seed)
         intervals |= _latency(point, timed, stage.seed)
-        row = key | {"half": half, "status": "ok", "error": None}
+        n_timed = 0 if point.timing is None else int(timed.sum())
+        row = key | {"half": half, "status": "ok", "error": None, "n_timed": n_timed}
         for name, found in intervals.items():
             row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}
         batch = None if point.batch_seconds is None else len(stage.queries) / point.batch_seconds

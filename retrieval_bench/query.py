@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +17,16 @@ from rich.text import Text
 
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
-from retrieval_bench.embed import embed, encode_one, fit_all, query_engine
-from retrieval_bench.encoder.base import Encoder
+from retrieval_bench.embed import embed, encode_one, fit_all, kept_vectors, query_engine
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, open_index
 from retrieval_bench.media.image import decode
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_sheet, render_neighbours
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
 
 
 @dataclass(frozen=True)
@@ -43,35 +46,70 @@ class Question:
     sheet: Path
 
 
-def answer(record: RunRecord, experiment: Experiment, question: Question) -> Iterator[RenderableType]:
+def answer(record: RunRecord, reopen: Callable[[], Experiment], question: Question) -> Iterator[RenderableType]:
     """One ranked list a file, with a contact sheet beside it.
 
+    Args:
+        reopen: opens the run's data; called once the question makes sense.
+
     Raises:
-        BadConfig: the run has no such stage or index, or was made of vectors. CorruptInput: a file cannot be read.
+        BadConfig: the run has no such stage or index, or was made of vectors.
+        CorruptInput: files cannot be read, a line for each; the others are answered before.
     """
-    if not isinstance(experiment.data, Dataset):
-        raise BadConfig(
-            f"this run searched given vectors (data={experiment.data.name}): there is no encoder for a picture"
-        )
+    stage = _stage(record, question)
+    experiment = reopen()
+    choice = _chosen(record, experiment, stage, question)
+    images, problems = _decoded(question.files)
+    if images:  # wrong files alone are told before anything slow
+        searcher = _Searcher(record, experiment, stage, choice)
+        n, at = len(searcher.items), f", {_knob(choice.candidate)} {choice.effort}" if choice.effort is not None else ""
+        sheets = _sheets(question.sheet, list(images))
+        for file, image in images.items():
+            lists = searcher.index.search(searcher.encode(image), min(question.k, n), choice.effort)
+            found = searcher.neighbours(lists.ids[0], lists.scores[0])
+            title = f"{file.name}: nearest of {n} through {choice.candidate.name}{at} ({stage} weights)"
+            yield render_neighbours(title, found)
+            sheets[file].parent.mkdir(parents=True, exist_ok=True)
+            contact_sheet(image, file.name, found).save(sheets[file])
+            yield Text(f"contact sheet: {sheets[file]}")
+    if problems:
+        raise CorruptInput("\n".join(problems))
+
+
+def _stage(record: RunRecord, question: Question) -> str:
+    """The stage that is asked, from the record alone."""
     stage = question.stage or list(record.stages)[-1]
     if stage not in record.stages:
         raise BadConfig(f"the run has no stage {stage!r}; {nearest(stage, record.stages)}")
+    if "preprocessing" not in record.stages[stage]:
+        raise BadConfig(
+            f"this run searched given vectors (data={record.protocol['data']}): it has no encoder that could turn a"
+            " picture into one; ask a run over images"
+        )
     if question.k < 1:
         raise BadConfig(f"-k {question.k}: a whole number from 1 is needed")
-    choice = _chosen(record, experiment, stage, question)
-    images = [decode(file) for file in question.files]  # a wrong file is told before anything slow
-    searcher = _Searcher(record, experiment, stage, choice)
-    for file, image in zip(question.files, images, strict=True):
-        vector = searcher.encode(image)
-        lists = searcher.index.search(vector, min(question.k, len(searcher.items)), choice.effort)
-        found = searcher.neighbours(lists.ids[0], lists.scores[0])
-        at = f", {_knob(choice.candidate)} {choice.effort}" if choice.effort is not None else ""
-        title = f"{file.name}: nearest of {len(searcher.items)} through {choice.candidate.name}{at} ({stage} weights)"
-        yield render_neighbours(title, found)
-        sheet = question.sheet / f"{file.stem}_neighbours.png"
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(image, file.name, found).save(sheet)
-        yield Text(f"contact sheet: {sheet}")
+    return stage
+
+
+def _decoded(files: Sequence[Path]) -> tuple[dict[Path, NDArray[np.uint8]], list[str]]:
+    """The pictures that can be read, and what is wrong with the others."""
+    images, problems = {}, []
+    for file in dict.fromkeys(files):
+        try:
+            images[file] = decode(file)
+        except CorruptInput as error:
+            problems.append(str(error))
+    return images, problems
+
+
+def _sheets(folder: Path, files: Sequence[Path]) -> dict[Path, Path]:
+    """Where the contact sheet of each file goes: named after it, and numbered where two are named alike."""
+    taken, sheets = Counter[str](), {}
+    for file in files:
+        taken[file.stem] += 1
+        number = f"_{taken[file.stem]}" if taken[file.stem] > 1 else ""
+        sheets[file] = folder / f"{file.stem}_neighbours{number}.png"
+    return sheets
 
 
 @dataclass(frozen=True)
@@ -118,19 +156,22 @@ class _Searcher:
         self.items = data.gallery()
         self.rows = {int(item): row for row, item in enumerate(self.items.ids)}
         facts = record.stages[stage]
-        encoder = experiment.encoders[stage]()
-        self.engine = query_engine(encoder, data.image_size, facts["engine"], experiment.cache)
+        make = cache(experiment.encoders[stage])  # made at most once, and only where it is needed
+        self.engine = query_engine(make, facts["engine"], facts["preprocessing"], experiment.cache)
         self.transforms = list(experiment.transforms.values())
         if self.transforms:
-            self._fit(experiment, encoder, data)
+            vectors = kept_vectors(data.train(), facts["engine"], experiment.cache)
+            fit_all(
+                self.transforms, self._train(experiment, make(), data) if vectors is None else vectors, experiment.seed
+            )
         self.index = open_index(record.folder / "results" / stage, choice.candidate, choice.build_seed)
 
-    def _fit(self, experiment: Experiment, encoder: Encoder, data: Dataset) -> None:
-        """Fit the transforms as the run did; the training embeddings come from its cache."""
-        train = embed(
-            data.train(), encoder, data.image_size, experiment.embed, experiment.cache, lambda done, total: None
-        )
-        fit_all(self.transforms, train.embeddings.vectors, experiment.seed)
+    @staticmethod
+    def _train(experiment: Experiment, encoder: Encoder, data: Dataset) -> NDArray[np.generic]:
+        """The training vectors that the transforms of the run were fitted on, where its cache is gone."""
+        items, cache = data.train(), experiment.cache
+        train = embed(items, encoder, data.image_size, experiment.embed, cache, lambda done, total: None)
+        return train.embeddings.vectors
 
     def encode(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """[1, dim], like the gallery's vectors."""

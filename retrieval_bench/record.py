@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
 from hashlib import blake2b
-from importlib import metadata
 from math import isfinite
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import yaml
 
-from retrieval_bench.errors import BadConfig, CorruptInput, OutOfSpace, RunInUse
+from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord, OutOfSpace, RunInUse
+
+if TYPE_CHECKING:
+    import pandas as pd  # imported where tables are made: a question to a finished run makes none
 
 SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
 _PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
 _HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
-_LIBRARIES = (
-    *("retrieval-bench", "hydra-core", "torch", "torchvision", "timm", "openvino", "pytorch-lightning", "faiss-cpu"),
-    *("numpy", "scipy", "numba", "pandas", "pillow", "simplejpeg", "matplotlib", "h5py"),
-)
 
 
 @contextmanager
@@ -81,6 +78,12 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
         table.to_parquet(file, index=False)
 
 
+def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
+    """Write yaml, whole or not at all."""
+    with written_whole(path) as file:
+        yaml.safe_dump(dict(value), file, sort_keys=False)
+
+
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold a run folder for this process.
@@ -109,44 +112,6 @@ def digest(*values: Any) -> str:
     return blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
 
 
-def environment() -> dict[str, Any]:
-    """What the numbers were measured with and on."""
-    from joblib import cpu_count
-
-    def version(library: str) -> str | None:
-        try:
-            return metadata.version(library)
-        except metadata.PackageNotFoundError:
-            return None
-
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    return {
-        "git_commit": _git_commit(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-        "cpu": cpu,
-        "cores": cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
-    }
-
-
-def _git_commit() -> str | None:
-    """Commit of the checkout that the package runs from; none when it is installed."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
 @dataclass(frozen=True)
 class RunRecord:
     """One run, whole: configuration, protocol, environment and every row.
@@ -173,6 +138,8 @@ class RunRecord:
     @property
     def points(self) -> pd.DataFrame:
         """One row per stage, index, build seed, effort, depth k and half of the queries."""
+        import pandas as pd
+
         return pd.DataFrame(self.rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -189,26 +156,38 @@ class RunRecord:
         """Read a finished run.
 
         Raises:
-            BadConfig: no finished run lies there. CorruptInput: the record is half-written or of another schema.
+            BadConfig: no finished run lies there. DamagedRecord: the record is cut off. CorruptInput: it is of
+            another schema.
         """
         file = folder / "record.json"
         if not file.exists():
-            runs = sorted(str(p.parent) for p in folder.glob("**/record.json"))[:5]
-            hint = (
-                f"finished runs below it: {', '.join(runs)}"
-                if runs
-                else "a run folder is printed at the end of each run"
-            )
-            raise BadConfig(f"{folder} holds no finished run; {hint}")
+            raise BadConfig(f"{folder} holds no finished run; {_near(folder)}")
         try:
             value = json.loads(file.read_text(encoding="utf-8"))
-            if value.get("schema") != SCHEMA:
-                raise CorruptInput(
-                    f"{file} has schema {value.get('schema')}, this version {SCHEMA}; run it again with force=true"
-                )
-            return cls.from_json(value, folder)
-        except (ValueError, TypeError) as error:
-            raise CorruptInput(f"{file} cannot be read: {error}; run it again with force=true") from error
+            schema = value["schema"]
+            record = cls.from_json(value, folder) if schema == SCHEMA else None
+        except (ValueError, TypeError, KeyError) as error:
+            raise DamagedRecord(
+                f"{file} is damaged ({error}); type the command of that run again: it makes the record anew from"
+                f" {folder / 'results'}, and measures nothing twice"
+            ) from error
+        if record is None:
+            raise CorruptInput(f"{file} has schema {schema}, this version {SCHEMA}; run it again with force=true")
+        return record
+
+
+def _near(folder: Path) -> str:
+    """Where finished runs lie: below a folder that exists, else beside it, the likest names first."""
+    if (folder / "config.yaml").exists():
+        return "it was begun and not finished: type the same command again, and it goes on from there"
+    for place, depth in ((folder, 3), (folder.parent, 1), (Path("runs"), 2)):
+        patterns = ["/".join(["*"] * n + ["record.json"]) for n in range(depth + 1)]
+        runs = sorted({str(file.parent) for pattern in patterns for file in place.glob(pattern)})
+        if runs:
+            likest = get_close_matches(str(folder), runs, n=5, cutoff=0.0)
+            where = "below it" if place == folder else "near it, the likest first"
+            return f"finished runs {where}: {', '.join(likest)}"
+    return "a run folder is printed at the end of each run: runs/NAME/RUN"
 
 
 def load_runs(folder: str | Path) -> pd.DataFrame:
@@ -217,6 +196,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     Raises:
         BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
     """
+    import pandas as pd
+
     tables, skipped = [], []
     for file in sorted(Path(folder).glob("**/record.json")):
         try:

@@ -10,11 +10,11 @@ import numpy as np
 
 from retrieval_bench.data.base import Dataset, Items, VectorDataset
 from retrieval_bench.embed import Embedded, embed, transformed
-from retrieval_bench.encoder.base import Encoder
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.experiment import Experiment
+from retrieval_bench.foresight import Foresight, Sizes
 from retrieval_bench.points import Stage
-from retrieval_bench.record import Progress
+from retrieval_bench.record import Progress, digest
 from retrieval_bench.truth import restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged
 
@@ -41,18 +41,19 @@ class Prepared:
         return [self.stage.queries.fingerprint, self.stage.gallery.fingerprint]
 
 
-def prepare(experiment: Experiment, progress: Progress) -> list[Prepared]:
+def prepare(experiment: Experiment, progress: Progress, foresight: Foresight) -> list[Prepared]:
     """Encode what has to be encoded, once, and check it.
 
     Raises:
         CorruptInput: NaN or infinite vectors, or zero vectors under cosine. TooManyUnreadable. BadConfig: k is larger
-        than the gallery, or the data lacks an input of the encoder.
+        than the gallery, the data lacks an input of the encoder, or they are not those of the run to start from.
     """
     data = experiment.data
+    _check_origin(experiment)
     if isinstance(data, VectorDataset):
         stages = [_given(experiment, data)]
     else:
-        stages = [_encoded(experiment, data, name, make(), progress) for name, make in experiment.encoders.items()]
+        stages = [_encoded(experiment, data, name, progress, foresight) for name in experiment.encoders]
     for prepared in stages:
         _check(experiment, prepared.stage)
     return stages
@@ -66,26 +67,68 @@ def _given(experiment: Experiment, data: VectorDataset) -> Prepared:
     return Prepared(_stage(experiment, "given", (queries, gallery), (truth, given is not None), float("nan")), facts)
 
 
-def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder, progress: Progress) -> Prepared:
+def _check_origin(experiment: Experiment) -> None:
+    origin, data = experiment.origin, experiment.data
+    if origin is not None and data_fingerprint(data) != origin.data_fingerprint:
+        raise BadConfig(
+            f"data={data.name} is not what {origin.folder} was measured on any more (items were added, removed or"
+            " changed), so there are no embeddings to start from; leave out from= and type the whole command"
+        )
+
+
+def data_fingerprint(data: Dataset | VectorDataset) -> str:
+    """Digest of both sides."""
+    return digest(data.queries().fingerprint, data.gallery().fingerprint)
+
+
+class _Parts:
+    """Embeds the parts of a data set at one stage, and tells how far that is."""
+
+    def __init__(self, experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight):
+        self.encoder = experiment.encoders[name]()
+        self.gallery, self.queries = data.gallery(), data.queries()
+        self.embedded: list[Embedded] = []
+        self._experiment, self._data, self._name = experiment, data, name
+        self._progress, self._foresight = progress, foresight
+
+    def embed(self, part: str, items: Items) -> Embedded:
+        """Encode, or take from the cache."""
+        origin, settings = self._experiment.origin, self._experiment.embed
+
+        def told(done: int, total: int) -> None:
+            if done < total and (items is self.gallery or items is self.queries) and origin is not None:
+                self._foresight.gone(origin.folder)
+            self._progress(f"{self._name}: encode {part}", done, total)
+            self._foresight.encoding(done, total, self._sizes)
+
+        found = embed(items, self.encoder, self._data.image_size, settings, self._experiment.cache, told)
+        self.embedded.append(found)
+        return found
+
+    def _sizes(self) -> Sizes:
+        sides = [self.gallery] if self.gallery is self.queries else [self.gallery, self.queries]
+        counts = [len(side) for side in sides] + ([len(self._data.train())] if self._experiment.transforms else [])
+        names = list(self._experiment.encoders)
+        later = sum(counts[len(self.embedded) + 1 :]) + (len(names) - 1 - names.index(self._name)) * sum(counts)
+        return Sizes(len(self.gallery), len(self.queries), self.encoder.dim, later, len(names))
+
+
+def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight) -> Prepared:
+    parts = _Parts(experiment, data, name, progress, foresight)
+    encoder, one = parts.encoder, parts.gallery is parts.queries
     missing = [i for i in encoder.inputs if i not in data.inputs]
     if missing:
         needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
         raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}")
-    parts: list[Embedded] = []
-
-    def encode(part: str, items: Items) -> Embedded:
-        said = _named(progress, f"{name}: encode {part}")
-        parts.append(embed(items, encoder, data.image_size, experiment.embed, experiment.cache, said))
-        return parts[-1]
-
-    gallery_items, query_items = data.gallery(), data.queries()
-    one = gallery_items is query_items
-    gallery = encode("items" if one else "gallery", gallery_items)
-    queries = gallery if one else encode("queries", query_items)
+    gallery = parts.embed("items" if one else "gallery", parts.gallery)
+    queries = gallery if one else parts.embed("queries", parts.queries)
     pair = _transformed(
-        experiment, queries.embeddings, gallery.embeddings, lambda: encode("training items", data.train()).embeddings
+        experiment,
+        queries.embeddings,
+        gallery.embeddings,
+        lambda: parts.embed("training items", data.train()).embeddings,
     )
-    unreadable = [bad for part in parts for bad in part.unreadable]
+    unreadable = [bad for part in parts.embedded for bad in part.unreadable]
     facts = pair[2] | {
         "encoder": encoder.describe(),
         "preprocessing": encoder.preprocessing(data.image_size).describe(),
@@ -99,10 +142,6 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, encoder: Encoder,
     known = truth or _self_only(pair[0], pair[1])
     stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
     return Prepared(stage, facts, unreadable)
-
-
-def _named(progress: Progress, task: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(task, done, total)
 
 
 def _transformed(

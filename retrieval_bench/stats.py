@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, log
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+from retrieval_bench.hashing import splitmix64
 
 Values = NDArray[np.float64]
 RESAMPLES = 1_000
@@ -23,7 +26,10 @@ QUANTILES = {"latency_p50_ms": 0.50, "latency_p95_ms": 0.95, "latency_p99_ms": 0
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval; lo and hi are NaN where nothing can be said (one query, one seed)."""
+    """A value with its 95 % interval.
+
+    lo and hi are NaN where nothing can be said: one query, one seed, a quantile of fewer queries than `least_queries`.
+    """
 
     value: float
     lo: float
@@ -161,14 +167,36 @@ def reach(freedom: float) -> float:
     return float(stdtrit(freedom, 1 - ALPHA / 2) + stdtrit(freedom, POWER))
 
 
+def least_queries(quantile: float) -> int:
+    """Fewest independent values from which a quantile q of their distribution has a 95 % interval at all.
+
+    The widest interval that a sample can give runs from its smallest to its largest value. Whatever the distribution,
+    it misses q with probability qⁿ + (1 − q)ⁿ, where all n values lie on one side (Wilks 1941, "Determination of sample
+    sizes for setting tolerance limits"; David and Nagaraja 2003, "Order Statistics", 7.1). Passes over the same queries
+    are not independent values: they tell how long these queries take, not how slow the slowest 5 % of all are.
+
+    >>> [least_queries(q) for q in (0.5, 0.95, 0.99)]
+    [6, 59, 299]
+    """
+    n = ceil(log(ALPHA) / log(max(quantile, 1 - quantile)))
+    return n if quantile**n + (1 - quantile) ** n <= ALPHA else n + 1
+
+
+def _too_few(queries: int) -> NDArray[np.bool_]:
+    """Which of the latency figures have no interval from so many queries: [4]."""
+    return np.array([queries < least_queries(q) for q in QUANTILES.values()] + [queries < 2])
+
+
 def latency_intervals(nanoseconds: NDArray[np.int64], seed: int) -> dict[str, Interval]:
     """p50, p95, p99 and mean in milliseconds and single-query QPS of times [pass, query], each with its interval.
 
     Passes and queries are resampled independently of each other (Owen 2007, "The pigeonhole bootstrap"): drift between
-    passes and slow queries both widen the interval. Quantiles are times that occurred (inverted distribution function).
+    passes and slow queries both widen the interval. Quantiles are times that occurred (inverted distribution function);
+    from fewer queries than `least_queries` they have no interval: a resample never leaves the sample's own extremes.
     """
     value, drawn = _latency(nanoseconds, seed, 0)
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    low, high = np.where(_too_few(nanoseconds.shape[1]), np.nan, (low, high))
     found = {name: Interval(*map(float, row)) for name, *row in zip(_NAMES, value, low, high, strict=True)}
     mean = found["latency_mean_ms"]
     return found | {"qps_single": Interval(1e3 / mean.value, 1e3 / mean.hi, 1e3 / mean.lo)}
@@ -180,16 +208,20 @@ def latency_differences(
     """Per latency figure: a's and b's milliseconds, and b − a. Column j of both [pass, query] is one query.
 
     Queries are resampled together, passes apart. The p is that of a t statistic with the bootstrap's standard error and
-    as many degrees of freedom as there are passes less two, since passes, not queries, carry the machine's drift.
+    as many degrees of freedom as there are passes less two, since passes, not queries, carry the machine's drift. Of
+    fewer queries than `least_queries`, a quantile's difference has a value only.
     """
     (value_a, drawn_a), (value_b, drawn_b) = _latency(a, seed, 0), _latency(b, seed, 1)
     value, drawn = value_b - value_a, drawn_b - drawn_a
     low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
     freedom = max(len(a) + len(b) - 2, 1)
+    too_few = _too_few(a.shape[1])
+    low, high, errors = np.where(too_few, np.nan, (low, high, drawn.std(axis=1)))
     found = {}
     for row, name in enumerate(_NAMES):
-        error = float(drawn[row].std())
+        error = float(errors[row])
         p = float(2 * stdtr(freedom, -abs(value[row]) / error)) if error > 0 else float(value[row] == 0)
+        p = float("nan") if too_few[row] else p
         numbers = float(value[row]), float(low[row]), float(high[row]), p, reach(freedom) * error
         found[name] = float(value_a[row]), float(value_b[row]), Difference(*numbers, n=a.shape[1])
     return found
@@ -244,12 +276,7 @@ def halves(ids: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
 
     A query stays in its half whatever other queries there are, and in whatever order.
     """
-    state = _mix(np.asarray(ids, np.int64).view(np.uint64) ^ _mix(np.array([seed], np.int64).view(np.uint64)))
+    state = splitmix64(
+        np.asarray(ids, np.int64).view(np.uint64) ^ splitmix64(np.array([seed], np.int64).view(np.uint64))
+    )
     return np.asarray(state >> np.uint64(63) == 0)
-
-
-def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -6,11 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._lists import count_of, find_pairs, first_of_each, joined, pairs, places, restrict_lists
+from retrieval_bench.hashing import STEP, splitmix64
 from retrieval_bench.nearest import nearest, tie_tolerance
 from retrieval_bench.types import Embeddings, GroundTruth, Judgement, SearchResult, Similarity
 
 Ints = NDArray[np.int64]
-_FIRST, _SECOND, _THIRD = 0x9E3779B97F4A7C15, np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+TIE_BYTES = 160  # what `tie_bounds` holds for each answer of its lists
 
 
 def permutation(ids: Ints, seed: int) -> Ints:
@@ -18,10 +19,8 @@ def permutation(ids: Ints, seed: int) -> Ints:
 
     Depends on the set of ids only, not on how they are stored: `ids[permutation(ids, seed)]` is always the same list.
     """
-    z = ids.astype(np.uint64) + np.uint64((seed + 1) * _FIRST % 2**64)
-    z = (z ^ (z >> np.uint64(30))) * _SECOND
-    z = (z ^ (z >> np.uint64(27))) * _THIRD
-    return np.lexsort((ids, z ^ (z >> np.uint64(31)))).astype(np.int64)
+    state = ids.astype(np.uint64) + np.uint64(seed * STEP % 2**64)
+    return np.lexsort((ids, splitmix64(state))).astype(np.int64)
 
 
 def exact_neighbours(
@@ -108,6 +107,11 @@ def judge_ids(ids: Ints, truth: GroundTruth) -> Judgement:
     return Judgement(hits, valid, relevant, gains, _ideal_gains(truth, ids.shape[1]))
 
 
+def tie_depth(k: int, gallery: int) -> int:
+    """How deep `tie_bounds` looks for answers that tie with the first k."""
+    return max(k, min(2 * k + 32, gallery))
+
+
 def tie_bounds(
     queries: Embeddings,
     gallery: Embeddings,
@@ -119,29 +123,32 @@ def tie_bounds(
 ) -> tuple[Judgement, Judgement]:
     """The best and the worst judgement of the first k answers of an exact search, whatever the order among ties.
 
-    Two answers tie when their scores differ by less than `tie_tolerance` at rank k. Optimistic: every relevant item
-    counts as closer by the tolerance; pessimistic: as farther. Where a tie reaches below the depth that is looked at
-    (2k + 32 answers), what lies below counts as tied, relevant or not as the bound wants it: the bounds may then be
-    wider than the truth, never narrower. On a collapsed encoder hit_rate is bounded by 0 and 1.
+    Two answers tie when their scores differ by less than `tie_tolerance`. Optimistic: every relevant item counts as
+    closer by its tolerance; pessimistic: as farther. So down to every rank up to k the one holds the most hits that are
+    possible, the other the fewest: they bound every label metric at every cut-off, and r_precision and map_at_r where
+    k ≥ R. Where a tie reaches below the depth that is looked at (2k + 32 answers), what lies below counts as tied,
+    relevant or not as the bound wants it: the bounds may then be wider than the truth, never narrower. On a collapsed
+    encoder hit_rate is bounded by 0 and 1.
 
-    Cost: one exact search 2k + 32 + ignored deep, and a sort of its lists in blocks; nothing grows with q × n.
+    Cost: one exact search 2k + 32 + ignored deep, and TIE_BYTES an answer of its lists; nothing grows with q × n.
     """
-    depth = 2 * k + 32
+    depth = tie_depth(k, len(gallery))
     ignored = ignored_counts(truth)
-    asked = depth + int(ignored.max(initial=0))
+    asked = min(depth + int(ignored.max(initial=0)), len(gallery))
     rows, scores = nearest(queries.vectors, gallery.vectors, asked, similarity, threads)
     ids = np.where(rows >= 0, gallery.ids[rows], -1)
     found = remove_ignored(SearchResult(ids, scores), truth, depth)
-    at, _ = places(found.ids[:, k - 1 : k].ravel(), gallery.ids)
-    at = np.where(found.ids[:, k - 1] >= 0, at, -1)[:, None]
-    slack = tie_tolerance(queries.vectors, gallery.vectors, at, found.scores[:, k - 1 : k], similarity)[:, 0]
+    at, _ = places(found.ids.ravel(), gallery.ids)
+    at = np.where(found.ids >= 0, at.reshape(found.ids.shape), -1)
+    slack = tie_tolerance(queries.vectors, gallery.vectors, at, found.scores, similarity)
     judged = judge_ids(found.ids, truth)
     scores_64, lowest = found.scores.astype(np.float64), found.scores[:, -1:].astype(np.float64)
-    open_end = (at[:, 0] >= 0) & (lowest[:, 0] >= scores_64[:, k - 1] - slack)  # ties may go on below the depth
+    reach = (scores_64[:, :k] - slack[:, :k]).min(axis=1)
+    open_end = judged.valid[:, -1] & (lowest[:, 0] >= reach)  # ties may go on below the depth
     below = np.where(open_end, len(gallery) - ignored - judged.valid.sum(axis=1), 0)
     lost = np.where(open_end, judged.relevant - judged.hits.sum(axis=1), 0)
-    bonus = slack[:, None] * judged.hits
-    best = _extreme(judged, scores_64 + bonus, lowest + slack[:, None], lost, k=k, optimistic=True)
+    bonus = slack * judged.hits
+    best = _extreme(judged, scores_64 + bonus, lowest + slack[:, -1:], lost, k=k, optimistic=True)
     worst = _extreme(judged, scores_64 - bonus, lowest, below - lost, k=k, optimistic=False)
     return best, worst
 

@@ -63,6 +63,10 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["+data._partial_=true"], "data._partial_=True: false is needed"),
         (["+search.x={a: 1}"], "search.x has no _target_"),
         (["allow=my_index.MyIndex"], "one list is needed"),
+        (["k=0"], "whole numbers from 1 are needed, for instance k=[10,100]"),
+        (["stage=[]"], "type stage=[pretrained] or stage=[random]"),
+        (["k=1,2"], "k=1,2 is a sweep: write k=[1,2] for one run with all of them, or add -m"),
+        (["data=digits,glyphs"], "data=digits,glyphs is a sweep: add -m"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -35,14 +35,14 @@ def quality(seed: int, rate: float, stage: str = "pretrained", params: str = "{}
     return pd.concat(tables, ignore_index=True)
 
 
-def times(scale: float, seed: int = 0, passes: int = 5) -> pd.DataFrame:
+def times(scale: float, seed: int = 0, passes: int = 5, queries: int = 50) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    base = np.random.default_rng(9).uniform(1e5, 2e5, 50)  # hard and easy queries, the same in every run
+    base = np.random.default_rng(9).uniform(1e5, 2e5, queries)  # hard and easy queries, the same in every run
     tables = []
     for number in range(passes):
-        ns = (scale * base * rng.normal(1, 0.01, 50)).astype(np.int64)
+        ns = (scale * base * rng.normal(1, 0.01, queries)).astype(np.int64)
         key = {"stage": "pretrained", "index": "hnsw", "index_params": "{}", "build_seed": 0, "effort": 64, "k": 10}
-        tables.append(pd.DataFrame({"query_id": IDS[:50], "ns": ns}).assign(**key, **{"pass": number}))
+        tables.append(pd.DataFrame({"query_id": IDS[:queries], "ns": ns}).assign(**key, **{"pass": number}))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -102,7 +102,7 @@ def test_differences_are_paired_over_query_ids(run) -> None:
 
 
 def test_a_run_and_itself_do_not_differ(run) -> None:
-    folder = run("a", quality(0, 0.5), times(1))
+    folder = run("a", quality(0, 0.5), times(1, queries=299))
     table = compare(folder, RunRecord.load(folder))
     assert len(table) == 11
     assert (table["difference"] == 0).all()
@@ -123,12 +123,17 @@ def test_slower_is_worse(run) -> None:
     table = compare(run("a", quality(0, 0.5), times(1)), run("b", quality(0, 0.5), times(1.2, 1)))
     latency = table[table["metric"].str.startswith("latency")].set_index("metric")
     assert latency.index.tolist() == [f"latency_{name}_ms" for name in ("p50", "p95", "p99", "mean")]
-    assert (latency["verdict"] == "a better").all()
+    verdicts = ["a better", "too few queries", "too few queries", "a better"]  # 50 queries tell no p95
+    assert latency["verdict"].tolist() == verdicts
+    assert latency["p"].isna().tolist() == latency["lo"].isna().tolist() == [False, True, True, False]
     mean = latency.loc["latency_mean_ms"]
     assert mean["a"] == pytest.approx(times(1)["ns"].mean() / 1e6)
     assert mean["difference"] == pytest.approx((times(1.2, 1)["ns"].mean() - times(1)["ns"].mean()) / 1e6)
     assert mean["lo"] < 0.2 * np.random.default_rng(9).uniform(0.1, 0.2, 50).mean() < mean["hi"]
     assert mean["n"] == 50
+    more = [run(name, quality(0, 0.5), times(scale, queries=300)) for name, scale in (("c", 1), ("d", 1.2))]
+    latency = (found := compare(*more))[found["metric"].str.startswith("latency")]
+    assert (latency["verdict"] == "a better").all()
 
 
 def test_latencies_of_two_machines_are_not_judged(run) -> None:
@@ -172,12 +177,37 @@ def test_one_run_holds_both_stages(run) -> None:
 def test_indexes_match_by_name_and_by_parameters_where_that_is_unclear(run) -> None:
     other = '{"m": 32}'
     table = compare(run("a", quality(0, 0.5)), run("b", quality(0, 0.5, params=other)))
-    assert set(table["index"]) == {ENCODER, "exact", "hnsw"}
+    assert set(table["index"]) == {ENCODER, *(f"{index} (m=null → 32)" for index in ("exact", "hnsw"))}
     table = compare(run("c", quality(0, 0.5), quality(1, 0.5, params=other)), run("d", quality(0, 0.5, params=other)))
     assert set(table["index"]) == {ENCODER, "exact", "hnsw"}
     assert table[table["metric"] == "ann_recall"]["b"].tolist()[0] == 1.0
     two = run("e", quality(0, 0.5), quality(1, 0.5, params=other))
-    assert set(compare(two, two)["index"]) == {ENCODER, *(f"{i} {p}" for i in ("exact", "hnsw") for p in ("{}", other))}
+    assert set(compare(two, two)["index"]) == {ENCODER, "exact", "exact (m=32)", "hnsw", "hnsw (m=32)"}
+
+
+def test_what_was_measured_is_no_setting_that_differs(run) -> None:
+    def stage(precision: str, found: float) -> dict[str, Any]:
+        engine = {"engine": "openvino", "precision": precision, "disagreement": found}
+        return {
+            "pretrained": {"dim": 8, "engine": engine, "encode_ms": found, "tie_bounds": {"hit_rate@1": [0, found]}}
+        }
+
+    a, b = (run(name, quality(0, 0.5), stages=stage(p, x)) for name, p, x in (("a", "fp32", 0.1), ("b", "bf16", 0.2)))
+    assert set(compare(a, b).attrs["differs"]) == {"encoder.model", "stage.engine.precision"}
+
+
+def test_costs_stand_side_by_side(run) -> None:
+    def row(index: str, seed: int, size: int, seconds: float) -> dict[str, Any]:
+        return {"stage": "pretrained", "index": index, "index_params": "{}", "build_seed": seed, "status": "ok",
+                "index_bytes": size, "build_s": seconds, "peak_rss_bytes": None}  # fmt: skip
+
+    a = run("a", quality(0, 0.5), rows=[row("hnsw", 0, 100, 1.0), row("hnsw", 0, 100, 1.0), row("hnsw", 1, 200, 4.0)])
+    b = run("b", quality(0, 0.5), rows=[row("hnsw", 0, 50, 2.0), row("hnsw", 1, 0, 0.0) | {"status": "failed"}])
+    same = {"stage": "pretrained", "peak_rss_bytes": [None, None]}
+    assert compare(a, b).attrs["costs"] == [
+        same | {"index": "exact", "index_bytes": [None, None], "build_s": [None, None]},
+        same | {"index": "hnsw", "index_bytes": [150.0, 50.0], "build_s": [2.5, 2.0]},
+    ]
 
 
 def test_an_index_without_a_clear_counterpart_is_named(run) -> None:

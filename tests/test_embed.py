@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from retrieval_bench.data.base import Items
-from retrieval_bench.embed import Embed, Embedded, embed, encode_one, query_engine
-from retrieval_bench.encoder.base import Encoder, EngineError, EngineName, Preprocessing, prepare
+from retrieval_bench.embed import Embed, Embedded, embed, encode_one, kept_vectors, query_engine
+from retrieval_bench.encoder.base import Encoder, Engine, EngineError, EngineName, Preprocessing, disagreement, prepare
 from retrieval_bench.encoder.image import ImageEncoder
 from retrieval_bench.encoder.pooling import Average
 from retrieval_bench.errors import BadConfig, CorruptInput, OutOfSpace, TooManyUnreadable
@@ -116,7 +116,7 @@ def test_auto_takes_openvino_and_records_how_well_it_agrees(encoder: ImageEncode
     assert got.engine["engine"] == "openvino"
     assert 0 <= got.engine["disagreement"] < 1e-5
     np.testing.assert_allclose(got.embeddings.vectors, expected(encoder, range(N)), rtol=1e-2, atol=1e-3)
-    single = encode_one(query_engine(encoder, SIZE, got.engine, tmp_path), image_of(5))
+    single = encode_one(engine_of(encoder, got, tmp_path, SIZE), image_of(5))
     np.testing.assert_allclose(single, got.embeddings.vectors[5], rtol=1e-2, atol=1e-3)
 
 
@@ -127,7 +127,7 @@ def test_auto_falls_back_to_torch_says_so_and_remembers(
     def construct(*_: object) -> None:
         raise EngineError("OpenVINO cannot convert it: no such operation")
 
-    name = "retrieval_bench.encoder._engine._OpenVino"
+    name = "retrieval_bench.encoder._openvino.OpenVino"
     if fault == "failing":
         monkeypatch.setattr(f"{name}.__init__", construct)
     else:
@@ -146,7 +146,7 @@ def test_a_wanted_engine_that_fails_names_the_other(
     def construct(*_: object) -> None:
         raise EngineError("OpenVINO cannot convert it")
 
-    monkeypatch.setattr("retrieval_bench.encoder._engine._OpenVino.__init__", construct)
+    monkeypatch.setattr("retrieval_bench.encoder._openvino.OpenVino.__init__", construct)
     with pytest.raises(BadConfig, match=r"cannot convert it; type embed.engine=torch"):
         run(Source(), encoder, tmp_path, Embed(EngineName.OPENVINO))
 
@@ -307,7 +307,48 @@ def test_encode_one_prepares_as_embed_does(encoder: ImageEncoder, tmp_path: Path
     got = run(Source(), encoder, tmp_path)
     how = encoder.preprocessing(None)
     assert how == Preprocessing(160, 168, "bilinear", how.mean, how.std)
-    native = encode_one(query_engine(encoder, SIZE, got.engine, tmp_path), image_of(3))
+    native = encode_one(engine_of(encoder, got, tmp_path, SIZE), image_of(3))
     np.testing.assert_allclose(native, got.embeddings.vectors[3], rtol=1e-3, atol=1e-4)
-    other = encode_one(query_engine(encoder, None, got.engine, tmp_path), np.zeros((20, 50, 3), np.uint8))
+    other = encode_one(engine_of(encoder, got, tmp_path, None), np.zeros((20, 50, 3), np.uint8))
     assert other.shape == (encoder.dim,)
+
+
+def engine_of(encoder: ImageEncoder, got: Embedded, cache: Path, native_size: int | None) -> Engine:
+    return query_engine(lambda: encoder, got.engine, encoder.preprocessing(native_size).describe(), cache)
+
+
+def test_finished_vectors_are_found_without_the_encoder(encoder: ImageEncoder, tmp_path: Path) -> None:
+    got = run(Source(), encoder, tmp_path, TORCH)
+    kept = kept_vectors(Source().items, got.engine, tmp_path)
+    assert kept is not None
+    np.testing.assert_array_equal(kept, got.embeddings.vectors)
+    assert kept_vectors(Source(fingerprint="other data").items, got.engine, tmp_path) is None
+    assert kept_vectors(Source().items, {**got.engine, "graph": "../x"}, tmp_path) is None
+    (state,) = tmp_path.glob("embeddings/*/state.json")
+    state.write_text(json.dumps({**json.loads(state.read_text()), "finished": False}))
+    assert kept_vectors(Source().items, got.engine, tmp_path) is None
+
+
+def test_a_kept_graph_answers_without_the_encoder(encoder: ImageEncoder, tmp_path: Path) -> None:
+    got = run(Source(), encoder, tmp_path, Embed(EngineName.OPENVINO))
+    how, made = encoder.preprocessing(SIZE).describe(), []
+
+    def make() -> ImageEncoder:
+        made.append(encoder)
+        return encoder
+
+    def vector(facts: dict) -> np.ndarray:
+        return encode_one(query_engine(make, facts, how, tmp_path), image_of(3))[None]
+
+    kept = vector(got.engine)
+    assert made == []
+    assert disagreement(kept, got.embeddings.vectors[3:4]) < 1e-6
+    # a foreign record may name any folder, an older one none
+    for facts in ({**got.engine, "graph": f"../engines/{got.engine['graph']}"}, {**got.engine, "graph": None}):
+        assert disagreement(vector(facts), kept) < 1e-6
+    assert len(made) == 2
+    shutil.rmtree(tmp_path / "engines")  # costs time, and nothing else
+    assert disagreement(vector(got.engine), kept) < 1e-6
+    assert len(made) == 3
+    vector(got.engine)
+    assert len(made) == 3, "the graph was kept again under the same key"

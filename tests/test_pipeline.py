@@ -255,16 +255,6 @@ def test_a_full_disk_is_told_and_loses_nothing(place: Path, monkeypatch: pytest.
     shutil.rmtree(place / "runs")
 
 
-def test_a_broken_record_is_told_and_forced_away(place: Path) -> None:
-    record = run([*SMALL, "search=[exact,ivf]", IVF])
-    file = record.folder / "record.json"
-    whole = file.read_text()
-    file.write_text(whole[: len(whole) // 2])
-    with pytest.raises(CorruptInput, match="run it again with force=true"):
-        run([*SMALL, "search=[exact]"])
-    assert "exact" in set(run([*SMALL, "search=[exact]", "force=true"]).points["index"])
-
-
 def test_force_keeps_the_other_indexes(place: Path) -> None:
     first = run([*SMALL, "search=[exact,ivf]", IVF])
     kept = [row for row in first.rows if row["index"] == "ivf"]

@@ -18,6 +18,7 @@ from retrieval_bench.stats import (
     holm,
     latency_differences,
     latency_intervals,
+    least_queries,
     paired,
     paired_p,
 )
@@ -208,14 +209,38 @@ def test_latency_resamples_are_those_of_passes_and_queries() -> None:
 
 
 def test_latency_interval_sees_passes_and_queries() -> None:
-    drift = np.tile(np.array([[100], [110], [120], [130], [140]]), (1, 300)) * 1_000
+    drift = np.tile(np.array([[100], [105], [110], [120], [130], [135], [140]]), (1, 300)) * 1_000
     for figure in ("latency_p50_ms", "latency_mean_ms"):
         by_pass, by_query = latency_intervals(drift, 0)[figure], latency_intervals(drift.T, 0)[figure]
         assert by_pass.lo < 0.112 < 0.128 < by_pass.hi
         assert by_query.lo < 0.112 < 0.128 < by_query.hi
-    constant = latency_intervals(np.full((5, 30), 2_000_000), 0)
+    constant = latency_intervals(np.full((5, 300), 2_000_000), 0)
     assert all((i.lo, i.hi) == (i.value, i.value) for i in constant.values())
     assert constant["qps_single"].value == 500
+
+
+def test_least_queries_is_where_the_whole_sample_covers_a_quantile() -> None:
+    """Of n values all lie on one side of a quantile with probability q^n + (1 − q)^n: at most 5 % from here on."""
+    for q in (0.1, 0.5, 0.9, 0.95, 0.99):
+        n = least_queries(q)
+        assert q**n + (1 - q) ** n <= 0.05 < q ** (n - 1) + (1 - q) ** (n - 1)
+
+
+@pytest.mark.parametrize(("queries", "quantiles"), [(5, 0), (6, 1), (58, 1), (59, 2), (298, 2), (299, 3)])
+def test_quantiles_of_too_few_queries_have_no_interval(queries: int, quantiles: int) -> None:
+    """However many passes there are: they repeat the same queries."""
+    nanoseconds = np.random.default_rng(0).integers(1_000, 9_000, (40, queries))
+    found = latency_intervals(nanoseconds, 0)
+    other = latency_differences(nanoseconds, nanoseconds + 500, 0)
+    for place, name in enumerate(stats.QUANTILES):
+        one, two = found[name], other[name][2]
+        assert math.isfinite(one.value) and math.isfinite(two.value)
+        assert [math.isfinite(v) for v in (one.lo, one.hi, two.lo, two.hi, two.p, two.detectable)] == [
+            place < quantiles
+        ] * 6
+    assert math.isfinite(found["latency_mean_ms"].lo) and math.isfinite(other["latency_mean_ms"][2].p)
+    alone = latency_intervals(nanoseconds[:, :1], 0)
+    assert math.isnan(alone["latency_mean_ms"].lo) and math.isnan(alone["qps_single"].hi)
 
 
 def test_latency_difference_pairs_queries() -> None:
@@ -231,6 +256,19 @@ def test_latency_difference_pairs_queries() -> None:
     alone = latency_intervals(a, 0)["latency_mean_ms"]
     assert found.hi - found.lo < 0.2 * (alone.hi - alone.lo)
     assert 0 < found.detectable < found.value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("figure", "q", "queries"), [("latency_p95_ms", 0.95, 300), ("latency_p99_ms", 0.99, 1_000)])
+def test_coverage_of_high_quantiles(figure: str, q: float, queries: int) -> None:
+    rng = np.random.default_rng(0)
+    truth = math.exp(0.5 * reference.norm.ppf(q))
+    inside = []
+    for _ in range(400):
+        query = np.exp(0.5 * rng.normal(size=queries))
+        found = latency_intervals((1e6 * query * rng.normal(1, 0.01, (5, queries))).astype(np.int64), 0)[figure]
+        inside.append(found.lo <= truth <= found.hi)
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.03)
 
 
 def test_latency_difference_of_drift_alone_is_not_found() -> None:

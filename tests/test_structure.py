@@ -9,11 +9,14 @@ PACKAGE = Path(__file__).parents[1] / "retrieval_bench"
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
-    **dict.fromkeys(("types", "errors", "nearest", "binding", "__init__"), 0),
-    **dict.fromkeys(("_tiles", "_slab", "_blocks"), 0),  # parts of nearest
+    **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "__init__"), 0),
+    **dict.fromkeys(
+        ("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel", "_convert"), 0
+    ),  # parts of nearest
+    **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_vector_store", "_transformed"), 2),
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_vector_store", "_transformed"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (
@@ -32,10 +35,15 @@ LAYERS = {
             "goals",
             "collisions",
             "break_even",
+            "environment",
+            "estimate",
+            "salvage",
+            "naming",
         ),
         2,
     ),
-    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor"), 3),
+    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
+    **dict.fromkeys(("foresight", "origin", "request"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

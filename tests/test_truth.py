@@ -5,6 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval_bench.metric.hit_rate import hit_rate
+from retrieval_bench.metric.map_at_r import map_at_r
+from retrieval_bench.metric.precision import precision
+from retrieval_bench.metric.r_precision import r_precision
 from retrieval_bench.truth import (
     exact_neighbours,
     ignored_counts,
@@ -303,3 +307,35 @@ def test_bounds_hold_however_ties_fall():
         assert (hits <= best.hits.cumsum(axis=1)).all()
         assert (hits >= worst.hits.cumsum(axis=1)).all()
     assert best.hits.mean() > worst.hits.mean() + 0.2
+
+
+@pytest.mark.parametrize("similarity", list(Similarity))
+def test_bounds_at_full_depth_hold_every_metric_however_ties_fall(similarity):
+    """At k = max R: r_precision and map_at_r of every storage order lie between the bounds, and so at smaller cuts."""
+    rng = np.random.default_rng(5)
+    vectors = rng.integers(0, 3, (80, 2)).astype(np.float32) + 1
+    ids, labels = np.arange(80), rng.integers(0, 6, 80)
+    items, truth = Embeddings(ids, vectors, labels), GroundTruth(ids, ids, labels, labels)
+    k = int(relevant_counts(truth).max())
+    bounds = [
+        [r_precision(b), map_at_r(b), hit_rate(b, k=1), precision(b, k=3)]
+        for b in tie_bounds(items, items, truth, similarity, k)
+    ]
+    best, worst = map(np.array, bounds)
+    assert not np.isnan(best).any()
+    for seed in range(10):
+        judged = judge(exact_neighbours(items, items, k + 1, similarity, seed), truth, k)
+        value = np.array([r_precision(judged), map_at_r(judged), hit_rate(judged, k=1), precision(judged, k=3)])
+        assert (value <= best + 1e-12).all()
+        assert (value >= worst - 1e-12).all()
+    assert ((best - worst).mean(axis=1) > 0.05).all()
+
+
+def test_tolerance_is_that_of_each_rank():
+    """Distances 0 and 2e-3, then far away: at 0 the square root of the rounding makes them a tie, at rank 3 none is."""
+    gallery = Embeddings(ints(1, 2, 3, 4), np.array([[900.0], [900.002], [100.0], [-100.0]], np.float32))
+    truth = GroundTruth(ints(9), gallery.ids, relevant=ragged([2, 4]))
+    queries = Embeddings(ints(9), np.array([[900.0]], np.float32))
+    best, worst = tie_bounds(queries, gallery, truth, Similarity.EUCLIDEAN, 3)
+    assert best.hits.tolist() == [[True, False, False]]
+    assert worst.hits.tolist() == [[False, True, False]]

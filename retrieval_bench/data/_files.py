@@ -1,4 +1,4 @@
-"""What the data sets made of image files share: a table of files, and its parts as Items."""
+"""What the data sets made of image files share: a table of files, read one by one, and how classes are split."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.data._checks import Problems, shorten
 from retrieval_bench.data.base import Arrays, Items
-from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
+from retrieval_bench.errors import CorruptInput, DataNotFound
+from retrieval_bench.machine import cores
 from retrieval_bench.media.image import Pixels, decode
-from retrieval_bench.types import GroundTruth
-
-DATA_VARIABLE = "RETRIEVAL_BENCH_DATA"
-SHOWN = 5  # of a long list in a message
 
 
 class Part(StrEnum):
@@ -44,6 +42,9 @@ class FileTable:
         labels, groups: int64 [n] or none. label_names: label → name for people.
         boxes: int64 [n, 4] in pixels (left, top, right, bottom; right and bottom exclusive) to crop to, or none;
             a row of zeros keeps the whole image.
+
+    Raises:
+        CorruptInput: a path that stands twice or is absolute.
     """
 
     root: Path
@@ -55,43 +56,25 @@ class FileTable:
     label_names: Mapping[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        twice = [path for path, count in Counter(self.paths).items() if count > 1]
-        if twice:
-            raise CorruptInput(f"{len(twice)} paths stand twice: {shorten(twice)}; keep one row of each")
-        absolute = [path for path in self.paths if Path(path).is_absolute()]
-        if absolute:  # keys go into records, which must mean the same on another machine
-            raise CorruptInput(
-                f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder and type"
-                " data.root=FOLDER"
-            )
+        problems = Problems(self.root)
+        check_paths(self.paths, problems)
+        problems.raise_any()
 
     def rows(self, part: Part) -> NDArray[np.int64]:
         """Rows of one part, in table order."""
         return np.flatnonzero(np.array([p is part for p in self.parts], dtype=bool)).astype(np.int64)
 
-    def check_files(self) -> None:
-        """Raises DataNotFound that counts the files that are not there and names the first."""
-        missing = [path for path in self.paths if not (self.root / path).is_file()]
-        if missing:
-            raise DataNotFound(
-                f"{len(missing)} of {len(self.paths)} files are not in {self.root}: {shorten(missing)};"
-                " put them there, or type the folder that holds them: data.root=FOLDER"
-            )
-
     def read(self, row: int) -> Arrays:
-        """Decode (and crop) the file of one row; CorruptInput names it by its key."""
-        try:
-            pixels = decode(_read_bytes(self.root / self.paths[row]))
-            return {"image": pixels if self.boxes is None else _crop(pixels, self.boxes[row])}
-        except CorruptInput as error:
-            raise CorruptInput(f"{self.paths[row]}: {error}") from error
+        """Decode (and crop) the file of one row; CorruptInput gives the reason."""
+        pixels = decode(_read_bytes(self.root / self.paths[row]))
+        return {"image": pixels if self.boxes is None else _crop(pixels, self.boxes[row])}
 
     def items(self, rows: NDArray[np.int64]) -> Items:
-        """The files of these rows; their bytes are read once, for the fingerprint."""
+        """The files of these rows; their bytes are read once, when the fingerprint is asked for."""
         return Items(
             keys=[self.paths[row] for row in rows],
             read=_Reader(self, rows),
-            fingerprint=self._fingerprint(rows),
+            fingerprint=partial(self._fingerprint, rows),
             labels=None if self.labels is None else self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
             label_names=self.label_names,
@@ -99,7 +82,7 @@ class FileTable:
 
     def _fingerprint(self, rows: NDArray[np.int64]) -> str:
         digest = blake2b(digest_size=16)
-        with ThreadPoolExecutor(max(4, 2 * (os.cpu_count() or 1))) as pool:
+        with ThreadPoolExecutor(max(4, 2 * cores())) as pool:
             paths = (self.root / self.paths[row] for row in rows)
             for row, content in zip(rows, pool.map(_content, paths, chunksize=64), strict=True):
                 known = [None if column is None else column[row].tolist() for column in self._columns()]
@@ -121,50 +104,29 @@ class _Reader:
         return self.table.read(int(self.rows[row]))
 
 
-class Parts:
-    """The parts of a table as Items, each made once, when it is asked for."""
-
-    def __init__(self, table: FileTable) -> None:
-        self.table = table
-        self._made: dict[Part, Items] = {}
-
-    def items(self, part: Part) -> Items:
-        """The same object for the same part, always."""
-        if part not in self._made:
-            self._made[part] = self.table.items(self.table.rows(part))
-        return self._made[part]
-
-    @cached_property
-    def leave_one_out(self) -> bool:
-        """Whether each test item is searched among the others."""
-        return len(self.table.rows(Part.TEST)) > 0
-
-    def queries(self) -> Items:
-        """Items that are searched for."""
-        return self.items(Part.TEST if self.leave_one_out else Part.QUERY)
-
-    def gallery(self) -> Items:
-        """Items that are searched; the same object as `queries()` under leave-one-out."""
-        return self.items(Part.TEST if self.leave_one_out else Part.GALLERY)
-
-    def truth(self) -> GroundTruth | None:
-        """Equal label = relevant; the query itself and its group are ignored; none without labels."""
-        queries, gallery = self.queries(), self.gallery()
-        if queries.labels is None:
-            return None
-        return GroundTruth(
-            queries.ids,
-            gallery.ids,
-            query_labels=queries.labels,
-            gallery_labels=gallery.labels,
-            query_groups=queries.groups,
-            gallery_groups=gallery.groups,
+def check_paths(paths: Sequence[str], problems: Problems) -> None:
+    """Adds paths that stand twice or are absolute."""
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        problems.add(f"{len(twice)} paths stand twice: {shorten(twice)}; keep one row of each")
+    absolute = [path for path in paths if os.path.isabs(path)]  # noqa: PTH117  # a tenth of the time
+    if absolute:  # keys go into records, which must mean the same on another machine
+        problems.add(
+            f"{len(absolute)} paths are absolute: {shorten(absolute)}; write them relative to a folder and type"
+            " data.root=FOLDER"
         )
 
-    def sizes(self) -> dict[str, int]:
-        """Number of items in each part that has any."""
-        counts = Counter(self.table.parts)
-        return {part.value: counts[part] for part in Part if counts[part]}
+
+def check_files(root: Path, paths: Sequence[str], problems: Problems) -> None:
+    """Adds files that are not there: counted, the first of them named."""
+    # Joined as text: thousands of Path objects take longer than looking the files up; and Path.is_file may raise.
+    missing = [path for path in paths if not os.path.isfile(os.path.join(root, path))]  # noqa: PTH113, PTH118
+    if missing:
+        problems.add(
+            f"{len(missing)} of {len(paths)} files are not in {root}: {shorten(missing)};"
+            " put them there, or type the folder that holds them: data.root=FOLDER",
+            DataNotFound,
+        )
 
 
 def class_split(names: Sequence[str], test: float, validation: float, seed: int) -> dict[str, Part]:
@@ -184,49 +146,20 @@ def class_split(names: Sequence[str], test: float, validation: float, seed: int)
     return dict(zip(ordered, parts, strict=True))
 
 
+def set_apart(names: Sequence[str], share: float, seed: int) -> set[str]:
+    """A share of the classes, by the same hash, for validation; none where that is less than half a class."""
+    unique = sorted(set(names))
+    count = round(share * len(unique))
+    if not count:
+        return set()
+    parts = class_split(unique, count / len(unique), 0, seed)
+    return {name for name, part in parts.items() if part is Part.TEST}
+
+
 def label_codes(names: Sequence[str]) -> tuple[NDArray[np.int64], dict[int, str]]:
     """Labels 0 … c - 1 in the order of the sorted names, and their names."""
     unique, codes = np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)
     return codes.astype(np.int64), dict(enumerate(unique.tolist()))
-
-
-def need_root(root: str | None, layout: str, folders: Sequence[str] = ()) -> Path:
-    """The data's folder. A relative one counts from the current directory.
-
-    Args:
-        root: what the user gave.
-        layout: what should be inside, for the message.
-        folders: where root is none, the first of these inside the folder that RETRIEVAL_BENCH_DATA names is taken.
-
-    Raises:
-        DataNotFound: not given, or not a folder.
-    """
-    place = os.environ.get(DATA_VARIABLE)
-    if root is None and place and folders:
-        found = [path for path in (Path(place) / folder for folder in folders) if path.is_dir()]
-        if found:
-            return found[0]
-        raise DataNotFound(
-            f"none of {', '.join(folders)} is in {place} ({DATA_VARIABLE}); type data.root=FOLDER, {layout}"
-        )
-    if root is None:
-        raise DataNotFound(f"data.root is not set; type data.root=FOLDER, {layout}")
-    if not Path(root).is_dir():
-        raise DataNotFound(
-            f"data.root={root} is not a folder (looked in {Path.cwd()}); type data.root=FOLDER, {layout}"
-        )
-    return Path(root)
-
-
-def need_share(name: str, value: float) -> None:
-    """Raises BadConfig unless the value is a share."""
-    if not 0 <= value <= 1:
-        raise BadConfig(f"data.{name}={value}: type a share from 0 to 1")
-
-
-def shorten(names: Sequence[str]) -> str:
-    """The first few names, and that there are more."""
-    return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.data._checks import shorten
 from retrieval_bench.errors import CorruptInput, DataNotFound
 
 Matrix = NDArray[np.generic]
@@ -29,6 +30,7 @@ ONE_HEADER: dict[str, np.dtype[Any]] = {
 }
 HDF5 = frozenset((".hdf5", ".h5"))
 WITH_KEYS = HDF5 | {".npz"}
+WITH_ARRAYS = WITH_KEYS | {".npy"}
 SUFFIXES = (".npy", ".npz", *ROWS_WITH_LENGTH, *ONE_HEADER, *HDF5)
 
 
@@ -43,8 +45,20 @@ def read_matrix(path: Path, key: str | None = None) -> Matrix:
         DataNotFound: no such file.
         CorruptInput: wrong length, pickled objects, not two-dimensional, no rows, an unknown suffix or key.
     """
+    matrix = _read(path, key)
+    if matrix.ndim != 2 or not matrix.size:
+        raise CorruptInput(
+            f"{path}: the array is {list(matrix.shape)}; a matrix [rows, columns] that is not empty is needed"
+        )
+    return matrix
+
+
+def _read(path: Path, key: str | None) -> Matrix:
+    """An array of any shape."""
     if not path.is_file():
         raise DataNotFound(f"{path} is not a file; type its path, relative to data.root or absolute")
+    if not path.stat().st_size:
+        raise CorruptInput(f"{path}: the file is empty (0 bytes); copy or download it again")
     suffix = path.suffix.lower()
     readers: dict[str, Callable[[], Matrix]] = {
         ".npy": lambda: _read_npy(path),
@@ -57,46 +71,55 @@ def read_matrix(path: Path, key: str | None = None) -> Matrix:
         raise CorruptInput(
             f"{path}: vectors of the kind {suffix or 'without a suffix'}; allowed: {', '.join(SUFFIXES)}"
         )
-    matrix = readers[suffix]()
-    if matrix.ndim != 2 or not matrix.size:
-        raise CorruptInput(
-            f"{path}: the array is {list(matrix.shape)}; a matrix [rows, columns] that is not empty is needed"
-        )
-    return matrix
+    return readers[suffix]()
 
 
 def read_vectors(path: Path, key: str | None = None) -> Matrix:
-    """`read_matrix`, refusing dtypes that are not vectors' (float16/32/64, int8, uint8)."""
+    """`read_matrix`, refusing dtypes that are not vectors' (float16/32/64, int8, uint8); in native byte order."""
     matrix = read_matrix(path, key)
     if matrix.dtype.name not in ALLOWED:
         raise CorruptInput(f"{path}: dtype {matrix.dtype}; allowed: {', '.join(sorted(ALLOWED))}")
-    return matrix
+    return matrix if matrix.dtype.isnative else matrix.astype(matrix.dtype.newbyteorder("="))
 
 
-def read_labels(path: Path) -> list[str]:
-    """One label a row, as text: a .npy of whole numbers or strings [n], or a text file with a label on each line."""
-    if not path.is_file():
-        raise DataNotFound(f"{path} is not a file; type the path of the labels, relative to data.root or absolute")
-    if path.suffix.lower() == ".npy":
-        values = _read_npy(path)
+def read_labels(path: Path, key: str | None = None) -> list[str]:
+    """One label a row, as text: an array [n] of whole numbers or strings, or a text file with a label on each line.
+
+    Raises:
+        DataNotFound: no such file. CorruptInput: of another kind, not UTF-8, or with blank labels (counted).
+    """
+    if path.suffix.lower() in WITH_ARRAYS:
+        values = _read(path, key)
         if values.ndim != 1 or values.dtype.kind not in "iuU":
             raise CorruptInput(
                 f"{path}: labels are whole numbers or strings [n], not {values.dtype} {list(values.shape)}"
             )
-        return [str(value) for value in values.tolist()]
+        texts = [str(value) for value in values.tolist()]
+    else:
+        texts = _read_lines(path)
+    blank = [row + 1 for row, text in enumerate(texts) if not text]
+    if blank:
+        raise CorruptInput(f"{path}: {len(blank)} labels are blank: rows {shorten(blank)}; write one for each row")
+    return texts
+
+
+def _read_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataNotFound(f"{path} is not a file; type the path of the labels, relative to data.root or absolute")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise CorruptInput(f"{path}: not UTF-8 text with one label on each line: {error}") from error
-    return text.removesuffix("\n").split("\n")
+        raise CorruptInput(f"{path}: not UTF-8 text with one label on each line: {error}; save it as UTF-8") from error
+    return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 
 def hdf5_keys(path: Path) -> tuple[list[str], dict[str, str]]:
-    """Names of a file's top-level arrays, and its text attributes (ann-benchmarks: `distance`)."""
+    """Names of a file's arrays (`GROUP/NAME` where they lie in groups), and its text attributes (`distance`)."""
     import h5py
 
+    names: list[str] = []
     with _open_hdf5(path) as file:
-        names = [name for name in file if isinstance(file[name], h5py.Dataset)]
+        file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
         attributes = {name: str(value) for name, value in file.attrs.items() if isinstance(value, str | bytes)}
     return names, attributes
 
@@ -161,19 +184,27 @@ def _read_rows_with_length(path: Path, dtype: np.dtype[Any]) -> Matrix:
         raise CorruptInput(f"{path}: {size} bytes; at least the 4 bytes of the first row's length are expected")
     dim = int(np.fromfile(path, "<i4", 1)[0])
     width = 4 + dim * dtype.itemsize
+    if dim >= 1 and width <= size:
+        _check_lengths(path, np.dtype([("length", "<i4"), ("values", dtype, (dim,))]), size // width)
     if dim < 1 or size % width:
         near = f"{size // width * width} or {(size // width + 1) * width}" if dim >= 1 else "another number of"
         raise CorruptInput(
             f"{path}: row 0 says {dim} columns, so {width} bytes a row; {near} bytes are expected, {size} are there"
         )
     rows = np.memmap(path, np.dtype([("length", "<i4"), ("values", dtype, (dim,))]), "r")
-    wrong = np.flatnonzero(rows["length"] != dim)
-    if len(wrong):
-        raise CorruptInput(
-            f"{path}: row {wrong[0]} says {rows['length'][wrong[0]]} columns, row 0 says {dim}; the file is damaged"
-        )
     values: Matrix = rows["values"]
     return values
+
+
+def _check_lengths(path: Path, row: np.dtype[Any], n: int) -> None:
+    """All whole rows must tell the length of the first one."""
+    lengths = np.memmap(path, row, "r", shape=(n,))["length"]
+    wrong = np.flatnonzero(lengths != lengths[0])
+    if len(wrong):
+        raise CorruptInput(
+            f"{path}: row {wrong[0]} says {lengths[wrong[0]]} columns, row 0 says {lengths[0]}; all must have as many,"
+            " or the file is damaged"
+        )
 
 
 def _read_one_header(path: Path, dtype: np.dtype[Any]) -> Matrix:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 
 from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.errors import BadConfig, OutOfSpace
+from retrieval_bench.hashing import json_digest
+from retrieval_bench.machine import cores
 
 Value = TypeVar("Value")
 CHUNK = 512  # images drawn before they are written; bounds the memory
@@ -46,8 +46,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         """Name of the recipe's place in the cache."""
-        text = json.dumps([self.name, self.size, self.decides, list(self.keys)], sort_keys=True)
-        return blake2b(text.encode(), digest_size=8).hexdigest()
+        return json_digest([self.name, self.size, self.decides, list(self.keys)], 8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,14 +85,13 @@ def rendered(cache: str | Path, recipe: Recipe, threads: int | None = None) -> R
     return _once(
         place,
         lambda: _open(place, recipe),
-        lambda part: _draw(part, recipe, threads or _cores()),
+        lambda part: _draw(part, recipe, threads or cores()),
     )
 
 
 def remembered(cache: str | Path, name: str, decides: Mapping[str, Any], compute: Callable[[], Value]) -> Value:
     """A JSON value: from the cache, or computed and written into it first. Raises as `rendered` does."""
-    digest = blake2b(json.dumps(decides, sort_keys=True).encode(), digest_size=8).hexdigest()
-    place = Path(cache).expanduser() / "rendered" / f"{name}-{digest}"
+    place = Path(cache).expanduser() / "rendered" / f"{name}-{json_digest(decides, 8)}"
 
     def load() -> Value | None:
         try:
@@ -138,11 +136,6 @@ def _once(place: Path, load: Callable[[], Value | None], make: Callable[[Path], 
     if found is None:
         raise BadConfig(f"what was written to {place} could not be read back; type paths.cache=FOLDER")
     return found
-
-
-def _cores() -> int:
-    """Cores that this process may use; all of them where the system does not say."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _open(place: Path, recipe: Recipe) -> Rendered | None:

@@ -30,6 +30,24 @@ def item_ids(keys: Sequence[str]) -> NDArray[np.int64]:
     return np.fromiter((item_id(key) for key in keys), np.int64, len(keys))
 
 
+class _Late:
+    """A string that may be given as a function, which is called when the string is first asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, items: object | None, owner: type) -> str:
+        if items is None:
+            raise AttributeError(self._name)  # tells `dataclass` that there is no default
+        known = vars(items)
+        if callable(known[self._name]):
+            known[self._name] = known[self._name]()
+        return str(known[self._name])
+
+    def __set__(self, items: object, value: str | Callable[[], str]) -> None:
+        vars(items)[self._name] = value
+
+
 @dataclass(frozen=True, eq=False)
 class Items:
     """An ordered part of a data set: who its items are, and how to read one.
@@ -37,14 +55,15 @@ class Items:
     Attributes:
         keys: source keys, unique in the data set (a path relative to the root, a character and its variant, …).
         read: row → named arrays (`{"image": uint8 [height, width, 3]}`). Safe to call from several threads.
-            Raises CorruptInput for an item that cannot be read.
-        fingerprint: digest of the content of all items, in order; one changed byte changes it.
+            Raises CorruptInput for an item that cannot be read; its message is the reason alone, without the key.
+        fingerprint: digest of the content of all items, in order; one changed byte changes it. Given as a function
+            where it takes time: looking items up needs none.
         labels, groups: int64 [n] or none. label_names: label → name for people.
     """
 
     keys: Sequence[str]
     read: Callable[[int], Arrays]
-    fingerprint: str
+    fingerprint: _Late = _Late()  # a descriptor: the field stays required
     labels: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
@@ -65,11 +84,15 @@ class Dataset(ABC):
         inputs: names of the arrays that an item yields (`image`, `rgb`, `flow`).
         image_size: side in pixels if all stored images are squares of this size, else none. An encoder whose input size
             is not set takes such images as they are.
+        left_out: (key, reason) of what lies beside the items and is not one; hidden_files: how many names more were
+            not even looked at, for they begin with a dot.
     """
 
     name: str
     inputs: tuple[str, ...] = ("image",)
     image_size: int | None = None
+    left_out: Sequence[tuple[str, str]] = ()
+    hidden_files: int = 0
 
     @abstractmethod
     def train(self) -> Items:

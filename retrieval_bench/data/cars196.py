@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from retrieval_bench.data._files import FileTable, Part, Parts, need_root
-from retrieval_bench.data.base import Dataset, Items
+from retrieval_bench.data._checks import Problems, need_root, need_whole
+from retrieval_bench.data._file_dataset import FileDataset
+from retrieval_bench.data._files import FileTable, Part, check_files, check_paths
+from retrieval_bench.data._table import read_csv
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
-from retrieval_bench.types import GroundTruth
 
 SIZES = (8_054, 8_131)  # images of classes 1–98 and of classes 99–196
 LAST_TRAIN, LAST = 98, 196
@@ -25,7 +26,7 @@ LAYOUT = (
 BOX = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
 
 
-class Cars196(Dataset):
+class Cars196(FileDataset):
     """Zero-shot protocol: test classes are never trained on, every test image is searched among the other test images.
 
     Paper: Krause et al. 2013; split of Song et al. 2016. Labels are the official class ids 1 … 196. The official
@@ -52,72 +53,34 @@ class Cars196(Dataset):
         validation_classes: int = 14,
         check_sizes: bool = True,
     ) -> None:
-        if not 0 <= validation_classes < LAST_TRAIN:
-            raise BadConfig(f"data.validation_classes={validation_classes}: type a number from 0 to {LAST_TRAIN - 1}")
+        need_whole("validation_classes", validation_classes, 0, LAST_TRAIN - 1)
         folder = need_root(root, LAYOUT, ("cars196", "cars196_112"))
-        rows, self._stored_crops = _read_rows(folder)
-        if crop and self._stored_crops:
+        rows, stored_crops = _read_rows(folder)
+        if crop and stored_crops:
             raise BadConfig("data.crop=true: the images beside labels.csv are crops already; type data.crop=false")
-        self._crop = crop
-        self._first_validation = LAST_TRAIN + 1 - validation_classes
         labels = _whole_numbers(rows["class_id"], folder)
-        _check(labels, folder, check_sizes)
+        _check(folder, labels, rows["path"].tolist(), check_sizes)
+        first_test, first = LAST_TRAIN + 1, LAST_TRAIN + 1 - validation_classes
         table = FileTable(
             folder,
             rows["path"].tolist(),
-            [self._part(label) for label in labels.tolist()],
+            [Part.TEST if i >= first_test else Part.VALIDATION if i >= first else Part.TRAIN for i in labels.tolist()],
             labels,
             boxes=_boxes(rows) if crop else None,
             label_names=dict(zip(labels.tolist(), rows["class_name"].tolist(), strict=True)),
         )
-        table.check_files()
-        self._parts = Parts(table)
-        self.image_size = _side(table) if self._stored_crops else None
-
-    def train(self) -> Items:
-        """Classes 1 to 98 without those of `validation()`."""
-        return self._parts.items(Part.TRAIN)
-
-    def validation(self) -> Items:
-        """The last `validation_classes` of classes 1 to 98."""
-        return self._parts.items(Part.VALIDATION)
-
-    def queries(self) -> Items:
-        """Classes 99 to 196: the same object as the gallery."""
-        return self._parts.queries()
-
-    def gallery(self) -> Items:
-        """Classes 99 to 196."""
-        return self._parts.gallery()
-
-    def truth(self) -> GroundTruth | None:
-        """Equal class = relevant; the query itself is ignored by its id."""
-        return self._parts.truth()
-
-    @property
-    def protocol(self) -> dict[str, Any]:
-        """Split, crop and sizes."""
-        crop = "stored box crops" if self._stored_crops else "official boxes" if self._crop else "none"
-        first_test, first = LAST_TRAIN + 1, self._first_validation
-        return {
-            "split": f"classes {first_test}–{LAST} test, {first}–{LAST_TRAIN} validation, rest train",
-            "self": "each test image is searched among the others; itself ignored by id",
-            "group": "none",
-            "crop": crop,
-            "image_size": self.image_size,
-            "sizes": self._parts.sizes(),
-        }
-
-    def _part(self, label: int) -> Part:
-        if label > LAST_TRAIN:
-            return Part.TEST
-        return Part.VALIDATION if label >= self._first_validation else Part.TRAIN
+        super().__init__(
+            table,
+            f"classes {first_test}–{LAST} test, {first}–{LAST_TRAIN} validation, rest train",
+            "stored box crops" if stored_crops else "official boxes" if crop else "none",
+            _side(table) if stored_crops else None,
+        )
 
 
 def _read_rows(folder: Path) -> tuple[pd.DataFrame, bool]:
     """Columns path, class_id, class_name and, in the official layouts, the box; and whether the images are crops."""
     if (folder / "labels.csv").is_file():
-        rows = pd.read_csv(folder / "labels.csv", keep_default_na=False)
+        rows = read_csv(folder / "labels.csv")
         lost = [name for name in ("path", "class_id", "class_name") if name not in rows.columns]
         if lost:
             raise CorruptInput(
@@ -166,9 +129,10 @@ def _named(rows: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _whole_numbers(column: pd.Series[Any], folder: Path) -> NDArray[np.int64]:
-    if column.dtype.kind not in "iu":
-        raise CorruptInput(f"the class ids in {folder} must be whole numbers 1 … {LAST}, not {column.iloc[0]!r}, …")
-    return column.to_numpy(np.int64)
+    try:
+        return np.array([int(value) for value in column.tolist()], np.int64)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CorruptInput(f"the class ids in {folder} must be whole numbers 1 … {LAST}: {error}") from error
 
 
 def _boxes(rows: pd.DataFrame) -> NDArray[np.int64]:
@@ -177,16 +141,20 @@ def _boxes(rows: pd.DataFrame) -> NDArray[np.int64]:
     return boxes
 
 
-def _check(labels: NDArray[np.int64], folder: Path, check_sizes: bool) -> None:
+def _check(folder: Path, labels: NDArray[np.int64], paths: list[str], check_sizes: bool) -> None:
+    problems = Problems(folder)
     outside = labels[(labels < 1) | (labels > LAST)]
     if len(outside):
-        raise CorruptInput(f"class ids outside 1 … {LAST} in {folder}: {np.unique(outside)[:5].tolist()}")
+        problems.add(f"{len(outside)} class ids outside 1 … {LAST}: {np.unique(outside)[:5].tolist()}")
     found = (int((labels <= LAST_TRAIN).sum()), int((labels > LAST_TRAIN).sum()))
     if check_sizes and found != SIZES:
-        raise CorruptInput(
-            f"{folder} has {found[0]:,} images of classes 1–{LAST_TRAIN} and {found[1]:,} of {LAST_TRAIN + 1}–{LAST};"
+        problems.add(
+            f"it has {found[0]:,} images of classes 1–{LAST_TRAIN} and {found[1]:,} of {LAST_TRAIN + 1}–{LAST};"
             f" the release has {SIZES[0]:,} and {SIZES[1]:,}; get the whole set, or type data.check_sizes=false"
         )
+    check_paths(paths, problems)
+    check_files(folder, paths, problems)
+    problems.raise_any()
 
 
 def _side(table: FileTable) -> int | None:

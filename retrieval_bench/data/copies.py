@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, features
 
 from retrieval_bench.data import _edit, _fonts, _photographs
+from retrieval_bench.data._checks import need_choice, need_whole
 from retrieval_bench.data._edit import Strength
 from retrieval_bench.data._rendered import Recipe, rendered
 from retrieval_bench.data.base import Dataset, Items, item_id
-from retrieval_bench.errors import BadConfig
 from retrieval_bench.types import GroundTruth, Ragged
 
 PHOTOGRAPHS = {  # the stereo pair's second image is left out; no photograph serves two parts
@@ -75,17 +75,12 @@ class Copies(Dataset):
         variants: int = 4,
         strength: str | None = None,
     ) -> None:
-        for key, value, low, high in (
-            ("seed", seed, 0, 2**63 - 1),
-            ("image_size", image_size, 16, 1024),
-            ("tile", tile, 32, 128),
-            ("n_gallery", n_gallery, 500, 10_000_000),
-            ("variants", variants, 1, 1000),
-        ):
-            if not low <= value <= high:
-                raise BadConfig(f"data.{key}={value}: type a number from {low} to {high}")
-        if strength is not None and strength not in set(Strength):
-            raise BadConfig(f"data.strength={strength}: type one of {', '.join(Strength)}, or null for all three")
+        need_whole("seed", seed, 0, 2**63 - 1)
+        need_whole("image_size", image_size, 16, 1024)
+        need_whole("tile", tile, 32, 128)
+        need_whole("n_gallery", n_gallery, 500, 10_000_000)
+        need_whole("variants", variants, 1, 1000)
+        need_choice("strength", strength, Strength, "all three")
         self.image_size: int = image_size
         self._side = image_size
         self._kept: dict[str, list[Tile]] = {}

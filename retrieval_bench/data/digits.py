@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.data._checks import need_whole
 from retrieval_bench.data.base import Arrays, Dataset, Items
-from retrieval_bench.errors import BadConfig
 from retrieval_bench.types import GroundTruth
 
 TRAIN, VALIDATION, TEST = (0, 1, 2), (3, 4), (5, 6, 7, 8, 9)
@@ -23,20 +23,18 @@ class Digits(Dataset):
     by repetition (nearest neighbour) to squares of `image_size` with three equal channels.
 
     Args:
-        image_size: side in pixels, at least 8.
+        image_size: side in pixels, 8 … 1024.
         n_test: number of test images, as many of each digit as possible and the first ones of each; all (896) if none.
 
     Raises:
-        BadConfig: image_size below 8, or n_test not in 10 … 896.
+        BadConfig: image_size not in 8 … 1024, or n_test not in 10 … 896.
     """
 
     name = "digits"
 
     def __init__(self, image_size: int = 32, n_test: int | None = None) -> None:
-        if image_size < 8:
-            raise BadConfig(f"data.image_size={image_size}: digits are 8 × 8; type a number of 8 or more")
-        if n_test is not None and not 10 <= n_test <= 896:
-            raise BadConfig(f"data.n_test={n_test}: type a number from 10 to 896, or null for all")
+        need_whole("image_size", image_size, 8, 1024)
+        need_whole("n_test", n_test, 10, 896, "all 896")
         self.image_size: int = image_size
         self._n_test = n_test
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.data import _fonts, _photographs
+from retrieval_bench.data._checks import need_whole
 from retrieval_bench.data._glyph import Painter, versions
 from retrieval_bench.data._rendered import Recipe, remembered, rendered
 from retrieval_bench.data.base import Dataset, Items, item_id
@@ -70,16 +71,13 @@ class Glyphs(Dataset):
         per_face: int = 1,
         strength: float = 1.0,
     ) -> None:
-        for key, value, low, high in (
-            ("seed", seed, 0, 2**63 - 1),
-            ("image_size", image_size, 16, 1024),
-            ("n_classes", n_classes, 5, 100_000),
-            ("query_faces", query_faces, 1, 8),
-            ("per_face", per_face, 1, 100),
-            ("strength", strength, 0, 5),
-        ):
-            if value is not None and not low <= value <= high:
-                raise BadConfig(f"data.{key}={value}: type a number from {low} to {high}")
+        need_whole("seed", seed, 0, 2**63 - 1)
+        need_whole("image_size", image_size, 16, 1024)
+        need_whole("n_classes", n_classes, 5, 100_000, "all")
+        need_whole("query_faces", query_faces, 1, 8)
+        need_whole("per_face", per_face, 1, 100)
+        if not 0 <= strength <= 5:
+            raise BadConfig(f"data.strength={strength}: type a number from 0 to 5")
         self.image_size: int = image_size
         self._cache = Path(cache)
         self._seed, self._n_classes = seed, n_classes

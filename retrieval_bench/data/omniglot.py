@@ -6,10 +6,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from retrieval_bench.data._files import FileTable, Part, Parts, class_split, label_codes, need_root, need_share, shorten
-from retrieval_bench.data.base import Dataset, Items
-from retrieval_bench.errors import BadConfig, DataNotFound
-from retrieval_bench.types import GroundTruth
+from retrieval_bench.data._checks import need_choice, need_root, need_share, shorten
+from retrieval_bench.data._file_dataset import FileDataset
+from retrieval_bench.data._files import FileTable, Part, class_split, label_codes, set_apart
+from retrieval_bench.errors import DataNotFound
 
 SIDE = 105
 EVALUATION = "images_evaluation"
@@ -26,7 +26,7 @@ class Unit(StrEnum):
     CHARACTER = "character"
 
 
-class Omniglot(Dataset):
+class Omniglot(FileDataset):
     """A class is a character; each test drawing is searched among the other test drawings.
 
     Paper: Lake, Salakhutdinov and Tenenbaum 2015. With `images_evaluation` its 20 alphabets are the test part and the
@@ -45,11 +45,10 @@ class Omniglot(Dataset):
 
     Raises:
         DataNotFound: no such folder, none of the layouts inside, or an empty character folder (named).
-        BadConfig: a fraction outside 0 … 1.
+        BadConfig: a fraction outside 0 … 1, or an unknown unit.
     """
 
     name = "omniglot"
-    image_size = SIDE
 
     def __init__(
         self,
@@ -61,73 +60,46 @@ class Omniglot(Dataset):
     ) -> None:
         need_share("test_fraction", test_fraction)
         need_share("validation_fraction", validation_fraction)
-        self._unit = _unit(split_by)
-        self._shares, self._seed = (test_fraction, validation_fraction), seed
+        need_choice("split_by", split_by, Unit)
+        unit, shares = Unit(split_by), (test_fraction, validation_fraction)
         folder = need_root(root, LAYOUT, ("omniglot", "omniglot_small"))
         drawings = _find(folder)
-        self._official = any(path.startswith(EVALUATION) for path in drawings.values())
-        characters = [key.rpartition("/")[0] for key in drawings]
+        characters, paths = [key.rpartition("/")[0] for key in drawings], list(drawings.values())
+        units = [name.partition("/")[0] if unit is Unit.ALPHABET else name for name in characters]
+        tested = f"{test_fraction:g} of the {unit.value}s by seed {seed}"
+        if any(_official(path) for path in paths):
+            tested, parts = "official evaluation set", _official_split(units, paths, shares[1], seed)
+        else:
+            by_unit = class_split(units, *shares, seed)
+            parts = [by_unit[name] for name in units]
         labels, label_names = label_codes(characters)
-        paths = list(drawings.values())
-        self._parts = Parts(FileTable(folder, paths, self._split(characters, paths), labels, label_names=label_names))
-
-    def train(self) -> Items:
-        """Background characters that are neither validated nor tested on."""
-        return self._parts.items(Part.TRAIN)
-
-    def validation(self) -> Items:
-        """A class-disjoint part of the background."""
-        return self._parts.items(Part.VALIDATION)
-
-    def queries(self) -> Items:
-        """The test characters' drawings: the same object as the gallery."""
-        return self._parts.queries()
-
-    def gallery(self) -> Items:
-        """The test characters' drawings."""
-        return self._parts.gallery()
-
-    def truth(self) -> GroundTruth | None:
-        """Equal character = relevant; the query itself is ignored by its id."""
-        return self._parts.truth()
+        super().__init__(
+            FileTable(folder, paths, parts, labels, label_names=label_names),
+            f"test: {tested}; validation: {validation_fraction:g} of the other {unit.value}s, seed {seed}",
+            image_size=SIDE,
+        )
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Split, self rule and sizes."""
-        test, validation = self._shares
-        tested = (
-            "official evaluation set" if self._official else f"{test:g} of the {self._unit.value}s by seed {self._seed}"
-        )
-        return {
-            "split": f"test: {tested}; validation: {validation:g} of the other {self._unit.value}s, seed {self._seed}",
+        """As of all image files, but drawings."""
+        return super().protocol | {
             "self": "each test drawing is searched among the others; itself ignored by id",
             "group": "none (drawings by one person are not ignored)",
-            "crop": "none",
-            "image_size": SIDE,
-            "sizes": self._parts.sizes(),
         }
 
-    def _split(self, characters: list[str], paths: list[str]) -> list[Part]:
-        units = [name.partition("/")[0] if self._unit is Unit.ALPHABET else name for name in characters]
-        test, validation = self._shares
-        if not self._official:
-            parts = class_split(units, test, validation, self._seed)
-            return [parts[unit] for unit in units]
-        evaluated = [path.startswith(EVALUATION) for path in paths]
-        background = sorted({unit for unit, tested in zip(units, evaluated, strict=True) if not tested})
-        count = round(validation * len(background))
-        chosen = class_split(background, count / len(background), 0, self._seed) if count else {}
-        parts = {unit: Part.VALIDATION if part is Part.TEST else Part.TRAIN for unit, part in chosen.items()}
-        return [
-            Part.TEST if tested else parts.get(unit, Part.TRAIN) for unit, tested in zip(units, evaluated, strict=True)
-        ]
+
+def _official(path: str) -> bool:
+    return path.startswith(EVALUATION)
 
 
-def _unit(name: str) -> Unit:
-    try:
-        return Unit(name)
-    except ValueError as error:
-        raise BadConfig(f"data.split_by={name}: type one of {', '.join(Unit)}") from error
+def _official_split(units: list[str], paths: list[str], validation: float, seed: int) -> list[Part]:
+    """The release's evaluation set is the test part; some units of its background validate."""
+    background = [name for name, path in zip(units, paths, strict=True) if not _official(path)]
+    kept = set_apart(background, validation, seed)
+    return [
+        Part.TEST if _official(path) else Part.VALIDATION if name in kept else Part.TRAIN
+        for name, path in zip(units, paths, strict=True)
+    ]
 
 
 def _find(folder: Path) -> dict[str, str]:
@@ -149,5 +121,8 @@ def _find(folder: Path) -> dict[str, str]:
                 seen.add(path.name)
                 drawings["/".join(path.parts[-3:])] = path.relative_to(folder).as_posix()
     if empty or not drawings:
-        raise DataNotFound(f"{folder}: folders without a drawing: {shorten(empty) or 'all'}; unpack the archives again")
+        raise DataNotFound(
+            f"{folder}: {len(empty) or 'all'} folders without a drawing: {shorten(empty) or 'all'}; unpack the archives"
+            " again"
+        )
     return drawings

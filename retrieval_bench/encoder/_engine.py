@@ -1,29 +1,25 @@
-"""What runs an encoder: torch, or a compiled graph of it (OpenVINO on a CPU)."""
+"""What runs an encoder: torch, or a compiled graph of it (OpenVINO on a CPU); each is imported when asked for."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
 import sys
-import warnings
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from retrieval_bench.encoder._preprocess import Preprocessing
 from retrieval_bench.errors import BadConfig, MissingExtra
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Images = NDArray[np.uint8]  # [b, size, size, 3]
 Vectors = NDArray[np.float32]  # [b, dim]
@@ -81,16 +77,17 @@ def engine_choices(engine: EngineName, precision: Precision, device: Device) -> 
         BadConfig: cuda without a GPU, or OpenVINO on a GPU.
         MissingExtra: OpenVINO is wanted and not installed.
     """
-    if device is Device.CUDA and not torch.cuda.is_available():
+    from torch.cuda import is_available
+
+    if device is Device.CUDA and not is_available():
         raise BadConfig("embed.device=cuda: torch sees no GPU; type embed.device=cpu")
     if device is Device.AUTO:
-        gpu = torch.cuda.is_available() and engine is not EngineName.OPENVINO
+        gpu = is_available() and engine is not EngineName.OPENVINO
         device = Device.CUDA if gpu else Device.CPU
     if engine is EngineName.OPENVINO:
         if device is Device.CUDA:
             raise BadConfig("embed.engine=openvino runs on the CPU; type embed.device=cpu, or embed.engine=torch")
-        if not _openvino_installed():
-            raise MissingExtra("openvino", "openvino")
+        _need_openvino()
         return [EngineChoice(engine, precision, device)]
     fall_back = EngineChoice(EngineName.TORCH, precision, device)
     if engine is EngineName.AUTO and device is Device.CPU and _openvino_installed():
@@ -137,12 +134,39 @@ def open_engine(
 
     Raises:
         EngineError: the encoder cannot be converted.
+        MissingExtra: OpenVINO is not installed.
     """
-    graph = _Normalised(encoder, preprocessing).eval()
-    if choice.engine == EngineName.OPENVINO:
-        engine: Engine = _OpenVino(graph, preprocessing.size, choice.precision, folder, single)
+    from retrieval_bench.encoder._torch import Normalised, TorchEngine
+
+    graph = Normalised(encoder, preprocessing).eval()
+    if choice.engine is EngineName.OPENVINO:
+        _need_openvino()
+        from retrieval_bench.encoder._openvino import OpenVino, converted
+
+        engine: Engine = OpenVino(converted(graph, preprocessing.size, folder), choice.precision, single)
     else:
-        engine = _Torch(graph, choice)
+        engine = TorchEngine(graph, choice)
+    engine.preprocessing = preprocessing
+    return engine
+
+
+def kept_engine(preprocessing: Preprocessing, choice: EngineChoice, folder: Path) -> Engine | None:
+    """The engine for one image at a time whose graph `open_engine` kept in `folder`, without the encoder and torch.
+
+    None if there is no graph, if it is damaged, and for torch, which keeps none.
+
+    Raises:
+        MissingExtra: OpenVINO is not installed.
+    """
+    if choice.engine is not EngineName.OPENVINO:
+        return None
+    _need_openvino()
+    from retrieval_bench.encoder._openvino import OpenVino, kept
+
+    graph = kept(folder)
+    if graph is None:
+        return None
+    engine = OpenVino(graph, choice.precision, single=True)
     engine.preprocessing = preprocessing
     return engine
 
@@ -157,107 +181,9 @@ def disagreement(vectors: Vectors, reference: Vectors) -> float:
     return float(np.where(np.isfinite(apart), apart, np.inf).max())
 
 
-class _Normalised(nn.Module):
-    """Pixels → vectors: normalisation belongs to the graph, so that engines take bytes."""
-
-    def __init__(self, encoder: nn.Module, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.encoder = encoder
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
-        self.shift: Tensor
-        self.scale: Tensor
-        self.register_buffer("shift", (mean * 255).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", (1 / (std * 255)).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 [b, size, size, 3] → float32 [b, dim]; the permuted view is channels-last without a copy."""
-        pixels = images.permute(0, 3, 1, 2).float()
-        vectors: Tensor = self.encoder({"image": (pixels - self.shift) * self.scale})
-        return vectors.float()
-
-
-class _Torch(Engine):
-    def __init__(self, graph: nn.Module, choice: EngineChoice) -> None:
-        self._device = torch.device(str(choice.device))
-        self._half = choice.precision == Precision.BFLOAT16
-        self._graph = graph.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def run(self, batches: Iterable[Images]) -> Iterator[Vectors]:
-        for batch in batches:
-            with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._half):
-                vectors = self._graph(torch.from_numpy(batch).to(self._device))
-            yield vectors.cpu().numpy()
-
-
-class _OpenVino(Engine):
-    def __init__(self, graph: nn.Module, size: int, precision: Precision, folder: Path | None, single: bool) -> None:
-        ov = _import_openvino()
-        self._tensor = ov.Tensor
-        half = precision == Precision.BFLOAT16
-        options = {
-            "PERFORMANCE_HINT": "LATENCY" if single else "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
-            "INFERENCE_NUM_THREADS": cores(),
-            "ENABLE_CPU_PINNING": False,  # decoding threads share the cores
-        }
-        try:
-            core = ov.Core()
-            self._compiled = core.compile_model(_converted(ov, graph, size, folder), "CPU", options)
-            streams = int(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-            # One request more than streams: none of them waits for this thread.
-            self._requests = [self._compiled.create_infer_request() for _ in range(1 if single else streams + 1)]
-        except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot compile it: {_first_line(error)}") from error
-
-    def run(self, batches: Iterable[Images]) -> Iterator[Vectors]:
-        idle, busy = deque(self._requests), deque[Any]()
-        try:
-            for batch in batches:
-                if not idle:
-                    yield self._finish(busy, idle)
-                request = idle.popleft()
-                images = np.ascontiguousarray(batch)
-                request.start_async({0: self._tensor(images, shared_memory=True)})
-                busy.append((request, images))  # the images must outlive the request
-            while busy:
-                yield self._finish(busy, idle)
-        finally:
-            for request, _ in busy:
-                request.wait()
-
-    @staticmethod
-    def _finish(busy: deque[Any], idle: deque[Any]) -> Vectors:
-        request, _ = busy.popleft()
-        request.wait()
-        vectors: Vectors = request.get_output_tensor(0).data.astype(np.float32)  # a copy: the request is used again
-        idle.append(request)
-        return vectors
-
-
-def _converted(ov: Any, graph: nn.Module, size: int, folder: Path | None) -> Any:
-    """The graph as an OpenVINO model; kept in `folder`, since converting takes seconds and reading does not."""
-    kept = None if folder is None else folder / "model.xml"
-    if kept is not None and kept.is_file():
-        return ov.Core().read_model(kept)
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    try:
-        # Tracing is deprecated in torch and warns about shapes; OpenVINO uses it.
-        with _quiet(), torch.inference_mode():
-            model = ov.convert_model(graph, example_input=example, input=[ov.PartialShape([-1, size, size, 3])])
-    except (RuntimeError, TypeError, ValueError, ov.frontend.OpConversionFailure) as error:
-        raise EngineError(f"OpenVINO cannot convert it: {_first_line(error)}") from error
-    if folder is not None and kept is not None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=".model-") as temporary:
-            ov.save_model(model, Path(temporary) / "new" / "model.xml", compress_to_fp16=False)
-            with contextlib.suppress(OSError):  # another process kept the same graph first
-                (Path(temporary) / "new").rename(folder)
-    return model
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
+def _need_openvino() -> None:
+    if not _openvino_installed():
+        raise MissingExtra("openvino", "openvino")
 
 
 def _openvino_installed() -> bool:
@@ -266,33 +192,3 @@ def _openvino_installed() -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings; and the level of the root logger, which OpenVINO's converter raises to ERROR, stays as it was."""
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)
-        root.handlers[:] = handlers
-
-
-def _import_openvino() -> Any:
-    """OpenVINO without its usage statistics: it writes to the home folder and calls home when imported."""
-    telemetry = "openvino_telemetry"
-    hidden = telemetry not in sys.modules
-    if hidden:
-        sys.modules[telemetry] = None  # type: ignore[assignment]  # makes its import fail, which OpenVINO foresees
-    try:
-        with _quiet():
-            import openvino
-            import openvino.frontend
-    finally:
-        if hidden:
-            del sys.modules[telemetry]
-    return openvino

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn import functional as F  # noqa: N812
 
+from retrieval_bench.encoder._resize import resized
 from retrieval_bench.errors import BadConfig
 
 INTERPOLATIONS = {
@@ -20,6 +20,7 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _LONGEST = 3  # times the short side
+_Resize = Callable[[NDArray[np.uint8], tuple[int, int], str], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Preprocessing:
         """The values as JSON, for cache keys and the record."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
 
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Preprocessing:
+        """What `describe` described."""
+        return cls(**{**described, "mean": tuple(described["mean"]), "std": tuple(described["std"])})
+
 
 def prepare(image: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.uint8]:
     """Resize the short side and cut the centre: [height, width, 3] → [size, size, 3], both uint8.
@@ -62,17 +68,28 @@ def prepare(image: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.uint8]:
     and so differs from its older versions by a few grey levels). Against Pillow in that order, fewer than 1 % of the
     values differ, by one grey level. All else goes through Pillow, which computes the crop alone.
     """
+    return _prepared(image, how, _torch)
+
+
+def prepare_alone(image: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.uint8]:
+    """The pixels of `prepare`, every one, without torch: for a few images in a process that has not imported it."""
+    return _prepared(image, how, resized)
+
+
+def _prepared(image: NDArray[np.uint8], how: Preprocessing, fast: _Resize) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     if how.resize is None:
         if height == width == how.size:
             return image
-        return _torch(image, (how.size, how.size), how) if _is_fast(image, how) else _pillow(image, how, None)
+        if _is_fast(image, how):
+            return fast(image, (how.size, how.size), how.interpolation)
+        return _pillow(image, how, None)
     short = min(height, width)
     # torchvision's rules for the long side and for the centre
     new_height, new_width = (int(how.resize * side / short) for side in (height, width))
     top, left = round((new_height - how.size) / 2), round((new_width - how.size) / 2)
     if _is_fast(image, how):
-        return _torch(image, (new_height, new_width), how)[top : top + how.size, left : left + how.size]
+        return fast(image, (new_height, new_width), how.interpolation)[top : top + how.size, left : left + how.size]
     across, down = width / new_width, height / new_height
     box = (left * across, top * down, (left + how.size) * across, (top + how.size) * down)
     return _pillow(image, how, (box[0], box[1], min(box[2], width), min(box[3], height)))
@@ -83,9 +100,12 @@ def _is_fast(image: NDArray[np.uint8], how: Preprocessing) -> bool:
     return how.interpolation in ("bilinear", "bicubic") and max(image.shape[:2]) <= _LONGEST * min(image.shape[:2])
 
 
-def _torch(image: NDArray[np.uint8], shape: tuple[int, int], how: Preprocessing) -> NDArray[np.uint8]:
+def _torch(image: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
+    import torch
+    from torch.nn import functional as F  # noqa: N812
+
     pixels = torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)[None]
-    resized = F.interpolate(pixels, shape, mode=how.interpolation, antialias=True)
+    resized = F.interpolate(pixels, shape, mode=interpolation, antialias=True)
     small: NDArray[np.uint8] = resized[0].permute(1, 2, 0).numpy()
     return small
 

@@ -1,12 +1,12 @@
-"""What an encoder is, and what its input looks like."""
+"""What an encoder is, what its input looks like, and what runs it.
+
+`Encoder` and `Pool` are torch modules; torch is imported when one of them is first named, so that a kept engine
+(`kept_engine`) answers without it.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from retrieval_bench.encoder._engine import (
     Device,
@@ -18,9 +18,13 @@ from retrieval_bench.encoder._engine import (
     cores,
     disagreement,
     engine_choices,
+    kept_engine,
     open_engine,
 )
-from retrieval_bench.encoder._preprocess import Preprocessing, prepare
+from retrieval_bench.encoder._preprocess import Preprocessing, prepare, prepare_alone
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder._module import Encoder, Pool
 
 __all__ = [
     "Device",
@@ -35,61 +39,17 @@ __all__ = [
     "cores",
     "disagreement",
     "engine_choices",
+    "kept_engine",
     "open_engine",
     "prepare",
+    "prepare_alone",
 ]
 
+if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
-class Encoder(nn.Module, ABC):
-    """Named tensors [b, …] → vectors [b, dim].
+    def __getattr__(name: str) -> Any:
+        if name not in {"Encoder", "Pool"}:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from retrieval_bench.encoder import _module
 
-    Attributes:
-        inputs: names of the tensors that `forward` takes.
-        dim: columns of the output.
-    """
-
-    inputs: tuple[str, ...]
-    dim: int
-
-    @abstractmethod
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Normalised float tensors by input name, images [b, 3, size, size] → [b, dim]."""
-
-    @abstractmethod
-    def preprocessing(self, native_size: int | None) -> Preprocessing:
-        """How images become this encoder's input; `native_size` is the data set's `image_size`."""
-
-    @abstractmethod
-    def describe(self) -> dict[str, Any]:
-        """Architecture, weights, pooling and library version as JSON, for the record."""
-
-    def weights_fingerprint(self) -> str:
-        """Digest of every parameter and buffer: one changed weight changes it."""
-        from hashlib import blake2b
-
-        digest = blake2b(digest_size=16)
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
-
-
-class Pool(nn.Module, ABC):
-    """Feature maps [b, c, h, w] → vectors [b, factor · c].
-
-    Attributes:
-        factor: by how much the number of channels grows.
-    """
-
-    factor: int = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    @abstractmethod
-    def forward(self, features: Tensor) -> Tensor:
-        """[b, c, h, w] → [b, factor · c]."""
-
-    def describe(self) -> dict[str, Any]:
-        """Name and parameters as JSON."""
-        return {"pool": type(self).__name__}
+        return getattr(_module, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ Image.init()  # all plugins now: Pillow would load them at the first use, which 
 
 Pixels = NDArray[np.uint8]
 
-# A quarter of a GiB of RGB; Pillow's own limit, above which it only warns.
+# A quarter of a GiB of RGB; Pillow's own limit, above which it warns, and above twice of which it refuses.
 MAX_PIXELS = 89_478_485
 BACKGROUND = (255, 255, 255)
 # No EPS, PDF or similar: Pillow hands those to an external interpreter.
@@ -125,9 +126,26 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise CorruptInput(
-            f"{width} × {height} pixels, more than {MAX_PIXELS:,}: a decompression bomb? Scale the image down"
-        )
+        raise CorruptInput(_too_large(f"{width:,} × {height:,} = {width * height:,}"))
+
+
+def _too_large(pixels: str) -> str:
+    return (
+        f"too large: {pixels} pixels; the limit is {MAX_PIXELS:,}, so that a small file cannot fill the memory"
+        " (a decompression bomb). Scale the image down, for instance to 4,096 pixels on its longer side"
+    )
+
+
+def _size_by_header(data: bytes) -> tuple[int, int] | None:
+    """Width and height of what Pillow refuses to open: its own readers of the header, without its check."""
+    for name in FORMATS:
+        reader, accept = Image.OPEN[name]
+        if accept is not None and accept(data[:16]) is True:
+            try:
+                return reader(BytesIO(data), "").size
+            except DAMAGE:
+                continue
+    return None
 
 
 def _decode_any(data: bytes) -> Pixels:
@@ -140,6 +158,12 @@ def _decode_any(data: bytes) -> Pixels:
         raise CorruptInput(
             f"not an image in a known format ({', '.join(FORMATS)}); its first bytes are {data[:12]!r}"
         ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        size = _size_by_header(data)
+        if size is not None:
+            _check_size(*size)
+        found = re.search(r"\((\d+) pixels\)", str(error))  # of a picture inside the file
+        raise CorruptInput(_too_large(f"{int(found[1]):,}" if found else "an unknown number of")) from error
     except DAMAGE as error:
         kind = "truncated" if "runcated" in str(error) else "damaged"
         raise CorruptInput(f"{kind} image: {error or type(error).__name__}") from error

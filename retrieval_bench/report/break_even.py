@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
-from retrieval_bench.report.rows import POINT, Row, best_of, effort_label, failed, number
+from retrieval_bench.report.rows import POINT, Row, best_of, effort_label, failed, label, number
 
 COST = "latency_p50_ms"
 
@@ -59,7 +59,7 @@ def break_even(tune: Sequence[Row], report: Sequence[Row], recall: float = 0.95)
         n=n,
         exact_ms=number(exact, COST),
         index_ms=number(fastest, COST),
-        index=" ".join(filter(None, (str(fastest["index"]), effort_label(fastest)))),
+        index=" ".join(filter(None, (label(fastest), effort_label(fastest)))),
         ann_recall=number(fastest, "ann_recall"),
         size=n * above[1] / above[0] if above[0] > 0 else inf,
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from rich import box
@@ -100,9 +102,19 @@ def contact_sheet(query: NDArray[np.uint8], caption: str, neighbours: Sequence[N
     return sheet
 
 
+@cache
 def _font(points: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib ships: labels may be in any of its scripts."""
-    return ImageFont.truetype(font_manager.findfont("DejaVu Sans"), points)
+    """DejaVu Sans, which matplotlib ships: labels may be in any of its scripts.
+
+    It is looked for where it usually lies, since importing matplotlib takes longer than drawing the sheet.
+    """
+    spec = find_spec("matplotlib")
+    usual = Path(str(spec and spec.origin)).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    if not usual.is_file():
+        from matplotlib import font_manager
+
+        usual = Path(font_manager.findfont("DejaVu Sans"))
+    return ImageFont.truetype(str(usual), points)
 
 
 def _tile(

@@ -21,6 +21,7 @@ from retrieval_bench.report.rows import (
     effort_label,
     failed,
     interval,
+    label,
     number,
     operating_points,
     panel_name,
@@ -146,8 +147,8 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
         [number(row, cost) for row in front], [number(row, metric) for row in front],
         color="0.8", linewidth=5, solid_capstyle="round", zorder=1, label="Pareto front",
     )  # fmt: skip
-    for i, index in enumerate(distinct(group, "index")):
-        rows = [row for row in drawn if row["index"] == index]
+    for i, index in enumerate(distinct(group, "label")):
+        rows = [row for row in drawn if row["label"] == index]
         _curve(axis, rows, front, (metric, cost), MARKERS[i % len(MARKERS)])
     _floor(axis, drawn, cost)
     _missing(axis, group)
@@ -163,11 +164,12 @@ def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple
     rows = sorted(rows, key=lambda row: number(row, "effort"))
     name = str(rows[0]["index"])
     kind = family(name)
+    legend = _legend(label(rows[0]), kind)
     colour = COLOURS[[*FAMILIES, OTHER].index(kind)]
     x, y = [number(row, cost) for row in rows], [number(row, metric) for row in rows]
     axis.errorbar(
         x, y, xerr=_bars(rows, cost), yerr=_bars(rows, metric), color=colour, marker=marker, markersize=5,
-        linewidth=1.2, elinewidth=0.9, capsize=2, zorder=3, label=name if kind in {name, OTHER} else f"{name} ({kind})",
+        linewidth=1.2, elinewidth=0.9, capsize=2, zorder=3, label=legend,
     )  # fmt: skip
     best = {id(row) for row in front}
     for row, a, b in zip(rows, x, y, strict=True):
@@ -181,6 +183,14 @@ def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple
             zorder=4,
         )
         text.set_gid(ON_FRONT if id(row) in best else None)
+
+
+def _legend(name: str, kind: str) -> str:
+    """Index, family and distinguishing build parameters: `hnsw (graph, m=32)`."""
+    index, bracket, params = name.partition(" (")
+    if kind in {index, OTHER}:
+        return name
+    return f"{index} ({kind}, {params}" if bracket else f"{name} ({kind})"
 
 
 def _place_labels(figure: Figure, axis: Axes) -> None:
@@ -221,7 +231,7 @@ def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:
 
 
 def _missing(axis: Axes, group: Sequence[Row]) -> None:
-    names = distinct([row for row in group if failed(row)], "index")
+    names = distinct([row for row in group if failed(row)], "label")
     if names:
         axis.set_title(f"failed: {', '.join(names)}", loc="right", fontsize=8, color="#D55E00")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval_bench.naming import index_labels
 from retrieval_bench.seeds import combine_intervals, seed_interval
 from retrieval_bench.stats import Interval
 
@@ -48,10 +49,25 @@ def failed(row: Row) -> bool:
     return row.get("status") == FAILED
 
 
+def label(row: Row) -> str:
+    """The index of a row, with those build parameters that tell it from another of the same backend."""
+    return str(row.get("label", row["index"]))
+
+
 def metric_names(points: pd.DataFrame) -> list[str]:
-    """Label metrics in the order of their columns."""
+    """Label metrics in the order of their columns, each at its cut-offs by depth."""
     exact = [str(c).removeprefix("exact_") for c in points.columns if str(c).startswith("exact_")]
-    return [name for name in exact if not name.endswith(INTERVAL)]
+    return by_kind([name for name in exact if not name.endswith(INTERVAL)])
+
+
+def by_kind(names: Sequence[str]) -> list[str]:
+    """Metrics in order of appearance, each at all its cut-offs.
+
+    >>> by_kind(["hit_rate@10", "map_at_r", "hit_rate@1"])
+    ['hit_rate@1', 'hit_rate@10', 'map_at_r']
+    """
+    kinds = list(dict.fromkeys(name.partition("@")[0] for name in names))
+    return sorted(names, key=lambda name: (kinds.index(name.partition("@")[0]), int(name.partition("@")[2] or 0)))
 
 
 def distinct(rows: Iterable[Row], column: str) -> list[Any]:
@@ -60,9 +76,10 @@ def distinct(rows: Iterable[Row], column: str) -> list[Any]:
 
 
 def operating_points(points: pd.DataFrame, half: str = "all") -> list[Row]:
-    """Rows to show: no floor index; of one half of the queries; build seeds merged.
+    """Rows to show: no floor index; of one half of the queries; build seeds merged; each with its `label`.
 
-    Over several build seeds every number is the mean; its interval covers the chance of the seeds and of the queries.
+    They stand by stage, index and effort, stages and indexes in order of appearance. Over several build seeds every
+    number is the mean; its interval covers the chance of the seeds and of the queries.
 
     Args:
         points: one row per (stage, index, build seed, effort, k, half), as in `points.parquet`.
@@ -80,7 +97,22 @@ def operating_points(points: pd.DataFrame, half: str = "all") -> list[Row]:
     for _, group in shown.groupby(keys, dropna=False, sort=False):
         measured = group if "status" not in group.columns else group[group["status"] != FAILED]
         rows.append(_merged(measured if len(measured) else group.head(1)))
-    return rows
+    return _labelled(rows)
+
+
+def _labelled(rows: Sequence[Row]) -> list[Row]:
+    built = [(str(row["index"]), str(row.get("index_params", "{}"))) for row in rows]
+    # Rows that an older version wrote have no backend.
+    backends = {str(row["index"]): name for row in rows if isinstance(name := row.get("backend"), str)}
+    labels = index_labels(built, backends)
+    named = [{**row, "label": labels[key]} for row, key in zip(rows, built, strict=True)]
+    stages, indexes = distinct(named, "stage"), distinct(named, "label")
+
+    def place(row: Row) -> tuple[float, ...]:
+        efforts = (value if isfinite(value := number(row, column)) else -1 for column in ("k", "effort"))
+        return stages.index(row["stage"]), indexes.index(row["label"]), *efforts
+
+    return sorted(named, key=place)
 
 
 def _merged(group: pd.DataFrame) -> Row:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from rich import box
 from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
+from retrieval_bench.report.columns import index_table, simple, width_of
 from retrieval_bench.report.rows import (
     Row,
     depth,
     distinct,
-    effort_label,
     failed,
     interval,
+    label,
     metric_names,
     number,
     operating_points,
     panel_name,
     panels,
 )
+from retrieval_bench.stats import QUANTILES, least_queries
 
-Cell = Callable[[Row], str]
+IN_HEADING = ("data", "n_queries", "n_gallery", "similarity", "k", "cuts")  # the protocol's line need not repeat them
+GAP = 4  # between two tables side by side
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class RunFacts:
     Attributes:
         protocol: the data set's protocol (split, crop, self rule, sizes, …), as in the record.
         nothing_relevant: queries without anything relevant, left out of the label metrics.
+        lost_classes: the classes of these queries.
         unreadable: items that could not be read.
         remarks: findings that belong beside the numbers, one line each.
         files: what the run wrote, relative to where the user stands.
@@ -48,23 +51,10 @@ class RunFacts:
 
     protocol: Mapping[str, Any] = field(default_factory=dict)
     nothing_relevant: int = 0
+    lost_classes: Sequence[str] = ()
     unreadable: int = 0
     remarks: Sequence[str] = ()
     files: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the index table.
-
-    Where the terminal is narrow, the one with the smallest `keep` gives way first: it takes its short form, if it
-    has one, or left out.
-    """
-
-    header: str
-    cell: Cell
-    keep: int
-    short: Cell | None = None
 
 
 def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall: float = 0.95) -> RenderableType:
@@ -79,15 +69,17 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
     rows = operating_points(points)
     if not rows:
         return Text("Nothing was measured: the run has no index. Type for instance search=[exact,hnsw].")
-    parts: list[RenderableType] = [_heading(rows, facts)]
+    parts: list[RenderableType] = [_heading(rows, facts), Text()]
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     if metrics:
-        parts.append(_encoder_part(rows, metrics))
+        parts.append(_titled("The encoder's part: label metrics with exact search", _encoder(rows, metrics, width)))
     halves = [_by_panel(operating_points(points, half)) for half in ("tune", "report")]
     for group in panels(rows):
         tune, report = (half.get((group[0]["stage"], depth(group)), group) for half in halves)
+        metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
         found = break_even(tune, report, recall)
-        parts += [_index_part(group, metrics, width), Text(hint(found, recall), "italic"), Text()]
+        parts += [_titled(f"The index's part: {panel_name(group)}", index_table(group, metric, width))]
+        parts += [Text(hint(found, recall), "italic"), Text()]
     parts += [_build_part(rows), _notes(rows, facts)]
     return Group(*parts)
 
@@ -96,44 +88,48 @@ def _by_panel(rows: Sequence[Row]) -> dict[tuple[Any, int | None], list[Row]]:
     return {(group[0]["stage"], depth(group)): group for group in panels(rows)}
 
 
-def _heading(rows: Sequence[Row], facts: RunFacts) -> Text:
+def _heading(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
     row = rows[0]
     n, q = number(row, "n_gallery"), number(row, "n_queries")
-    lines = Text()
-    lines.append(f"{row['data']}", "bold")
-    lines.append(
+    first = Text(f"{row['data']}", "bold")
+    first.append(
         f" · {text.count(q)} queries × {text.count(n)} gallery"
-        f" · {row['encoder']}, {number(row, 'dim'):.0f}-d · {row['similarity']}\n"
+        f" · {row['encoder']}, {number(row, 'dim'):.0f}-d · {row['similarity']}",
+        "not bold",
     )
-    if facts.protocol:
-        lines.append(
-            "protocol  " + " · ".join(f"{key}: {value}" for key, value in facts.protocol.items()) + "\n", "dim"
-        )
-    return lines
+    told = [f"{key}: {value}" for key, value in facts.protocol.items() if key not in IN_HEADING]
+    return Group(first, _hanging("protocol", Text(" · ".join(told), "dim"))) if told else first
 
 
-def _simple() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+def _hanging(word: str, body: RenderableType) -> Table:
+    """A word and what belongs to it, whose further lines stand below its own first."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_row(Text(word, "dim"), body)
+    return table
 
 
 def _titled(title: str, body: RenderableType) -> Group:
     return Group(Text(title, "bold"), body, Text())
 
 
-def _encoder_part(rows: Sequence[Row], metrics: Sequence[str]) -> RenderableType:
-    """Label metrics with exact search: one line a metric, one column a stage, in two columns where they fit."""
+def _encoder(rows: Sequence[Row], metrics: Sequence[str], width: int) -> RenderableType:
+    """Label metrics with exact search: one line a metric, one column a stage; side by side where two halves fit."""
+    half = -(-len(metrics) // 2)
+    tables = [_metric_table(rows, metrics[start : start + half]) for start in (0, half)]
+    if len(metrics) <= GAP or sum(map(width_of, tables)) + GAP > width:
+        return _metric_table(rows, metrics)
+    return Columns(tables, padding=(0, GAP))
+
+
+def _metric_table(rows: Sequence[Row], metrics: Sequence[str]) -> Table:
     stages = distinct(rows, "stage")
-    height = len(metrics) if len(metrics) <= 4 else -(-len(metrics) // 2)
-    tables = []
-    for start in range(0, len(metrics), height):
-        table = _simple()
-        table.add_column("metric", no_wrap=True)
-        for stage in stages:
-            table.add_column(str(stage), justify="right", no_wrap=True)
-        for name in metrics[start : start + height]:
-            table.add_row(name, *(_exact_cell(rows, stage, name) for stage in stages))
-        tables.append(table)
-    return _titled("The encoder's part: label metrics with exact search", Columns(tables, padding=(0, 4)))
+    table = simple()
+    table.add_column("metric", no_wrap=True)
+    for stage in stages:
+        table.add_column(str(stage), justify="right", no_wrap=True)
+    for name in metrics:
+        table.add_row(name, *(_exact_cell(rows, stage, name) for stage in stages))
+    return table
 
 
 def _exact_cell(rows: Sequence[Row], stage: Any, name: str) -> str:
@@ -142,131 +138,96 @@ def _exact_cell(rows: Sequence[Row], stage: Any, name: str) -> str:
     return text.quality(*interval(found[0], column)) if found else text.BLANK
 
 
-def _index_columns(k: int | None, metric: str | None) -> list[Column]:
-    columns = [Column("index", lambda row: str(row["index"]), 99), Column("effort", _effort, 98)]
-    if metric is not None:
-        columns += [
-            Column(f"{metric}\nvia index", lambda row: text.quality(number(row, metric)), 90),
-            Column("ANN loss", lambda row: text.quality(*interval(row, f"ann_loss_{metric}")), 89),
-        ]
-    p50, p95 = "latency_p50_ms", "latency_p95_ms"
-    return [
-        *columns,
-        Column(f"ann_recall\n@{k or 'k'}", lambda row: text.quality(*interval(row, "ann_recall")), 97),
-        Column("p50\nms", lambda row: text.milliseconds(*interval(row, p50)), 96),
-        Column(
-            "p95\nms",
-            lambda row: text.milliseconds(*interval(row, p95)),
-            60,
-            lambda row: text.milliseconds(number(row, p95)),
-        ),
-        Column("QPS\nbatch", lambda row: text.count(number(row, "qps_batch")), 50),
-        Column("size", lambda row: text.size(number(row, "index_bytes")), 55),
-        Column("scanned\n%", lambda row: _percent(number(row, "candidate_fraction")), 40),
-        Column("empty\n%", lambda row: _percent(number(row, "empty_rate")), 20),
-    ]
-
-
-def _effort(row: Row) -> str:
-    return effort_label(row) or ("failed" if failed(row) else "")
-
-
-def _percent(fraction: float) -> str:
-    return text.BLANK if not isfinite(fraction) else f"{100 * fraction:.3g}"
-
-
-def _index_part(group: Sequence[Row], metrics: Sequence[str], width: int) -> RenderableType:
-    """One line an operating point, of one stage and depth; as many columns as fit into `width`."""
-    metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
-    columns = _index_columns(depth(group), metric)
-    measured = [row for row in group if not failed(row)]
-    columns = [c for c in columns if c.keep > 90 or any(c.cell(row) not in {text.BLANK, "0"} for row in measured)]
-    console = Console(width=10 * width)
-    table = _filled(columns, group)
-    while Measurement.get(console, console.options, table).maximum > width and len(columns) > 4:
-        weakest = min(columns, key=lambda column: column.keep)
-        at = columns.index(weakest)
-        columns[at : at + 1] = [replace(weakest, cell=weakest.short, keep=88, short=None)] if weakest.short else []
-        table = _filled(columns, group)
-    return _titled(f"The index's part: {panel_name(group)}", table)
-
-
-def _filled(columns: Sequence[Column], group: Sequence[Row]) -> Table:
-    table = _simple()
-    for i, column in enumerate(columns):
-        table.add_column(column.header, justify="left" if i < 2 else "right", no_wrap=True, vertical="bottom")
-    previous = None
-    for row in group:
-        cells = [text.BLANK if failed(row) and i >= 2 else column.cell(row) for i, column in enumerate(columns)]
-        if row["index"] == previous:
-            cells[0] = ""
-        previous = row["index"]
-        table.add_row(*map(Text, cells), style="red" if failed(row) else None)
-    return table
-
-
 def _build_part(rows: Sequence[Row]) -> RenderableType:
-    """One line an index: what it costs to build and keep."""
-    table = _simple()
+    """One line an index and stage: what it costs to build and keep."""
+    table = simple()
     for header in ("index", "stage", "build s", "size", "peak memory", "status"):
         table.add_column(header, justify="left" if header in {"index", "stage", "status"} else "right", no_wrap=True)
+    table.columns[0].no_wrap = False
     seen: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        key = (row["index"], row.get("index_params"), row["stage"])
+        key = (label(row), row["stage"])
         if key not in seen or (failed(row) and not failed(seen[key])):
             seen[key] = row
-    order = distinct(rows, "index")
-    for row in sorted(seen.values(), key=lambda row: order.index(row["index"])):
+    order = distinct(rows, "label")
+    previous = None
+    for row in sorted(seen.values(), key=lambda row: order.index(label(row))):
         seconds = number(row, "build_s")
         cells = (
-            str(row["index"]),
+            "" if label(row) == previous else label(row),
             str(row["stage"]),
             f"{seconds:.2f}" if isfinite(seconds) else text.BLANK,
             text.size(number(row, "index_bytes")),
             text.size(number(row, "peak_rss_bytes")),
             str(row.get("status", "ok")),
         )
+        previous = label(row)
         table.add_row(*map(Text, cells), style="red" if failed(row) else None)
     return _titled("What an index costs to build and keep (peak memory above the bare process)", table)
 
 
-def _notes(rows: Sequence[Row], facts: RunFacts) -> Text:
-    """Floor, encode time, what was left out, errors and files: one line each."""
-    notes = Text()
+def _notes(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
+    """Floor, encode time, what was left out, errors and files: one remark each."""
     measured = [row for row in rows if not failed(row)]
+    notes = [Text(line) for line in (*_times(measured), *_signs(measured), *_left_out(facts), *facts.remarks)]
+    if facts.unreadable:
+        told = f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them."
+        notes.append(Text(told, "yellow"))
+    for (index, error), stages in _errors(rows).items():
+        notes.append(Text(f"{index} failed ({', '.join(stages)}): {error}", "red"))
+    return Group(*notes, *_written(facts.files))
+
+
+def _times(measured: Sequence[Row]) -> list[str]:
+    lines = []
     floors = [value for row in measured if isfinite(value := number(row, "latency_floor_ms"))]
     if floors:
         floor = text.milliseconds(max(floors))
-        notes.append(
-            f"Latency: one query at a time, one thread; {floor} ms of it is the floor (an index that does nothing).\n"
+        lines.append(
+            f"Latency: one query at a time, one thread; {floor} ms of it is the floor (an index that does nothing)."
         )
     encode = {row["stage"]: v for row in measured if isfinite(v := number(row, "encode_ms"))}
     if encode:
         times = ", ".join(f"{text.milliseconds(v)} ms ({stage})" for stage, v in encode.items())
-        notes.append(f"On top of every latency: encoding one query takes {times}.\n")
-    notes.append("ANN loss: label metric with exact search minus via index. ±: larger side of the 95 % interval.\n")
-    if facts.nothing_relevant:
-        notes.append(
-            f"{facts.nothing_relevant:,} queries have nothing relevant in the gallery: not in the label metrics.\n"
-        )
-    for remark in facts.remarks:
-        notes.append(f"{remark}\n")
-    if facts.unreadable:
-        notes.append(
-            f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them.\n", "yellow"
-        )
-    for (index, error), stages in _errors(rows).items():
-        notes.append(f"{index} failed ({', '.join(stages)}): {error}\n", "red")
-    if facts.files:
-        notes.append("Written: " + "\n         ".join(facts.files) + "\n")
-    return notes
+        lines.append(f"On top of every latency: encoding one query takes {times}.")
+    timed = [n for row in measured if isfinite(n := number(row, "n_timed"))]
+    least = least_queries(QUANTILES["latency_p95_ms"])
+    if timed and min(timed) < least:
+        lines.append(f"p95 is told from {least} timed queries on; {min(timed):,.0f} were timed.")
+    return lines
+
+
+def _signs(measured: Sequence[Row]) -> list[str]:
+    """What the signs mean that stand in the table."""
+    loss = any(name.startswith("ann_loss_") for row in measured for name in row)
+    meaning = "ANN loss: label metric with exact search minus via index. " if loss else ""
+    return [f"{meaning}± and −/+: 95 % interval (±: its larger side)."]
+
+
+def _left_out(facts: RunFacts) -> list[str]:
+    if not facts.nothing_relevant:
+        return []
+    shown = 8
+    names, many = facts.lost_classes[:shown], len(facts.lost_classes)
+    more = f", … {many - shown:,} more" if many > shown else ""
+    classes = f" ({'class' if many == 1 else 'classes'} {', '.join(names)}{more})" if names else ""
+    queries = "query has" if facts.nothing_relevant == 1 else "queries have"
+    return [f"{facts.nothing_relevant:,} {queries} nothing relevant{classes}: counted, left out of the means."]
 
 
 def _errors(rows: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if failed(row):
-            stages = found.setdefault((str(row["index"]), str(row.get("error"))), [])
+            stages = found.setdefault((label(row), str(row.get("error"))), [])
             if str(row["stage"]) not in stages:
                 stages.append(str(row["stage"]))
     return found
+
+
+def _written(files: Sequence[str]) -> list[RenderableType]:
+    """Where the files lie: a line a folder."""
+    folders: dict[str, list[str]] = {}
+    for file in map(Path, files):
+        folders.setdefault(str(file.parent), []).append(file.name)
+    return [Text(f"Written to {folder}: {', '.join(names)}") for folder, names in folders.items()]

@@ -18,18 +18,32 @@ def decimals(value: float, digits: int) -> int:
 
 
 def with_interval(value: float, low: float, high: float, places: int) -> str:
-    """A value and the larger side of its interval; a dash where there is no value.
+    """A value and its interval; a dash where there is no value.
+
+    ± is the larger side. Both sides are given where, as they are printed, one is more than twice the other and they
+    differ by more than the last digit.
 
     >>> with_interval(0.9124, 0.9080, 0.9150, 3), with_interval(0.5, float("nan"), float("nan"), 3)
     ('0.912 ±.004', '0.500')
+    >>> with_interval(0.29, 0.28, 0.38, 2), with_interval(0.998, 0.996, 0.999, 3)
+    ('0.29 −.01/+.09', '0.998 ±.002')
     """
     if not isfinite(value):
         return BLANK
-    text = f"{value:.{places}f}"
+    text = f"{value:.{places}f}".replace("-", "−")
     if not (isfinite(low) and isfinite(high)):
         return text
-    half = f"{max(high - value, value - low, 0.0):.{places}f}"
-    return f"{text} ±{half.removeprefix('0') if '.' in half else half}"
+    below, above = (round(max(side, 0.0), places) for side in (value - low, high - value))
+    larger, smaller = max(below, above), min(below, above)
+    if larger > 2 * smaller and larger - smaller > 1.5 * 10.0**-places:
+        return f"{text} −{_side(below, places)}/+{_side(above, places)}"
+    return f"{text} ±{_side(larger, places)}"
+
+
+def _side(length: float, places: int) -> str:
+    """One side of an interval, without the zero before the point."""
+    written = f"{length:.{places}f}"
+    return written.removeprefix("0") if "." in written else written
 
 
 def quality(value: float, low: float = nan, high: float = nan) -> str:
@@ -47,7 +61,12 @@ def milliseconds(value: float, low: float = nan, high: float = nan) -> str:
     >>> milliseconds(0.0471, 0.0461, 0.0481), milliseconds(12.34), milliseconds(0.0009)
     ('0.047 ±.001', '12.3', '0.0009')
     """
-    return with_interval(value, low, high, min(4 if value < 0.01 else 3, decimals(value, 3)))
+    return with_interval(value, low, high, time_places(value))
+
+
+def time_places(value: float) -> int:
+    """Digits after the point of a time in ms."""
+    return min(4 if value < 0.01 else 3, decimals(value, 3))
 
 
 def size(n_bytes: float) -> str:

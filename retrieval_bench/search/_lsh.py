@@ -26,7 +26,8 @@ from retrieval_bench.search._frame import (
     with_directions,
 )
 from retrieval_bench.search._handle import held
-from retrieval_bench.search._probes import Tables, tables_of
+from retrieval_bench.search._collisions import NormalRows, normal_rows
+from retrieval_bench.search._probes import Probes, Tables, tables_of
 from retrieval_bench.search._scan import WORDS, Store, all_signs
 from retrieval_bench.search.base import Family, Index
 from retrieval_bench.types import Similarity
@@ -34,6 +35,12 @@ from retrieval_bench.types import Similarity
 META, ARRAYS = "lsh.json", "lsh.npz"
 SHARE = 1 / 64  # of the candidates, scored exactly beside `rerank` ones: more probes find more
 CHUNK = 64  # queries a thread takes at once
+
+
+def automatic_bits(n: int) -> int:
+    """Bits of a key for n vectors: log2 n up to 9, then half a bit for every doubling beyond 2^17."""
+    octaves = np.log2(n)
+    return int(min(octaves, 9) + max(0, octaves - 17) / 2)
 
 
 class LSH(Index):
@@ -73,12 +80,21 @@ class LSH(Index):
             self.build(np.eye(4, 8, dtype=np.dtype(dtype)), Similarity.EUCLIDEAN, 0)
             self.search(np.ones((1, 8), np.float32), 1, 1)
             self.candidates()
+        self.close()
 
     @abstractmethod
     def _draw(
         self, n: int, rows: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], tuple[Any, ...]]:
         """Directions [dim, m] and the hash functions' other numbers, for n vectors like the centred sample `rows`."""
+
+    def _directions(self, rows: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Directions [dim, tables · count]. PCA: the leading ones, then for each further table a turn of twice as many."""
+        if self.rotation is Rotation.RANDOM:
+            return rng.standard_normal((rows.shape[1], self.tables * count)).astype(np.float32)
+        leading = principal(rows, min(rows.shape[1], count if self.tables == 1 else 2 * count), rng)
+        turned = [leading @ orthogonal(leading.shape[1], count, rng) for _ in range(self.tables - 1)]
+        return np.concatenate([leading[:, :count], *turned], axis=1)
 
     @abstractmethod
     def _keys(self, projections: NDArray[np.float32], functions: tuple[Any, ...]) -> NDArray[np.int64]:
@@ -87,7 +103,13 @@ class LSH(Index):
     @property
     @abstractmethod
     def _kernels(self) -> tuple[Callable[..., None], Callable[..., Any]]:
-        """Compiled (search, probe) of the family."""
+        """Compiled (search, probe) of the family; probe returns `Probes` and the query's projections."""
+
+    @abstractmethod
+    def _chances(
+        self, table: int, projections: NDArray[np.float64], rows: NormalRows, probes: Probes
+    ) -> NDArray[np.float64]:
+        """Probability [m] that rows fall into the probed buckets of a table, given the query's projections."""
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
         """Hash the gallery [n, dim] block by block and copy it in the order of the buckets; uint8 stays uint8."""
@@ -162,7 +184,7 @@ class LSH(Index):
         store: Store = self._parts[3]
         sets = []
         for query in queries:
-            probes = self._probed(query, effort)
+            probes, _ = self._probed(query, effort)
             found = []
             for table, spans in enumerate(probes.spans.tolist()):
                 for start, stop in spans:
@@ -170,8 +192,37 @@ class LSH(Index):
             sets.append(np.unique(np.concatenate(found)).astype(np.int64))
         return sets
 
-    def _probed(self, query: NDArray[np.float32], effort: int | None) -> Any:
-        return self._kernels[1](self._handle, query, 1 if effort is None else effort)
+    def collision(
+        self, queries: NDArray[np.float32], rows: NDArray[np.int64], effort: int | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """As in `Index`, over centred vectors; none where the directions come from the gallery.
+
+        The buckets that are read depend on the query's own projections, so these are given and only the row's are
+        random: normal, with what the angle between the two makes them share.
+        """
+        if self.rotation is Rotation.PCA:
+            return None
+        frame, store = self._parts[0], self._parts[3]
+        place = np.empty(len(store.rows), np.int64)
+        place[store.rows] = np.arange(len(store.rows))
+        similarity, chance = np.empty(rows.shape), np.empty(rows.shape)
+        for i, query in enumerate(queries):
+            probes, projections = self._probed(query, effort)
+            q = bring(query[None], frame, True)[0].astype(np.float64)
+            x = bring(store.vectors[place[rows[i]]], frame, False).astype(np.float64)
+            pair = normal_rows(q, x)
+            similarity[i] = self._similarity(pair)
+            missed = np.ones(rows.shape[1])
+            for table in range(self.tables):
+                missed *= 1 - self._chances(table, projections.astype(np.float64), pair, probes)
+            chance[i] = 1 - missed
+        return similarity, chance
+
+    def _similarity(self, rows: NormalRows) -> NDArray[np.float64]:
+        return rows.cosine
+
+    def _probed(self, query: NDArray[np.float32], effort: int | None) -> tuple[Probes, NDArray[np.float32]]:
+        return self._kernels[1](self._handle, query, 1 if effort is None else effort)  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
         """Write `lsh.npz` and `lsh.json` into the folder."""

@@ -23,6 +23,7 @@ class Probes(NamedTuple):
     """What a query reads: `count` probes of each table."""
 
     keys: NDArray[np.int64]  # [tables, probes]
+    found: NDArray[np.int64]  # [tables]: how many there are; fewer where perturbations run out
     sets: NDArray[np.uint64]  # [tables, probes]: which of the sorted perturbations lead to the key
     spans: NDArray[np.int64]  # [tables, probes, 2]: start and stop of the bucket in the order of the table
 
@@ -141,15 +142,21 @@ def sort_options(costs, steps, owners, conflicts):  # type: ignore[no-untyped-de
             costs[at], steps[at], owners[at] = costs[at - 1], steps[at - 1], owners[at - 1]
             at -= 1
         costs[at], steps[at], owners[at] = cost, step, owner
-    for i in range(costs.size):
-        conflicts[i] = 0
-        for j in range(costs.size):
-            if owners[i] == owners[j]:
-                conflicts[i] |= np.uint64(1) << np.uint64(j)
+    conflicts[:] = 0
+    for i in range(owners.size):
+        for j in range(i + 1):
+            if owners[j] == owners[i]:  # the first of this owner gathers all of them
+                conflicts[j] |= np.uint64(1) << np.uint64(i)
+                break
+    for i in range(owners.size):
+        for j in range(i):
+            if owners[j] == owners[i]:
+                conflicts[i] = conflicts[j]
+                break
 
 
 @njit(nogil=True, cache=True)
-def look_up(slot_keys, slot_spans, keys, spans):  # type: ignore[no-untyped-def]
+def _look_up(slot_keys, slot_spans, keys, spans):  # type: ignore[no-untyped-def]
     """Spans [p, 2] of the buckets of keys [p] in one table; (0, 0) where there is none."""
     slots = slot_keys.size
     for p in range(keys.size):
@@ -161,7 +168,20 @@ def look_up(slot_keys, slot_spans, keys, spans):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def probe_table(tables, table, base, options, probes):  # type: ignore[no-untyped-def]
+    """Fill one table's part of the probes; options: costs, steps and owners, which are sorted here."""
+    costs, steps, owners = options
+    conflicts = np.empty(costs.size, np.uint64)
+    sort_options(costs, steps, owners, conflicts)
+    keys = probes.keys[table]
+    found = sequence(base, costs, steps, conflicts, keys, probes.sets[table])
+    probes.found[table] = found
+    _look_up(tables.keys[table], tables.spans[table], keys[:found], probes.spans[table])
+
+
+@njit(nogil=True, cache=True)
 def empty_probes(tables, count):  # type: ignore[no-untyped-def]
     """Room for `count` probes of each table."""
     t = tables.keys.shape[0]
-    return Probes(np.empty((t, count), np.int64), np.empty((t, count), np.uint64), np.zeros((t, count, 2), np.int64))
+    keys, sets = np.empty((t, count), np.int64), np.empty((t, count), np.uint64)
+    return Probes(keys, np.zeros(t, np.int64), sets, np.zeros((t, count, 2), np.int64))

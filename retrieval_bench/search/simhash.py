@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from scipy.special import log_ndtr
 
 from retrieval_bench.errors import BadConfig
-from retrieval_bench.search._frame import Rotation, orthogonal, principal, project
-from retrieval_bench.search._lsh import LSH
-from retrieval_bench.search._probes import empty_probes, look_up, sequence, sort_options
+from retrieval_bench.search._collisions import NormalRows
+from retrieval_bench.search._frame import Rotation, project
+from retrieval_bench.search._lsh import LSH, automatic_bits
+from retrieval_bench.search._probes import Probes, empty_probes, probe_table
 from retrieval_bench.search._scan import answer
 
 MOST_BITS = 24
@@ -29,17 +31,14 @@ def _probe(parts, projections, count):  # type: ignore[no-untyped-def]
     """The `count` buckets of each table that are nearest to a query: flips in the order of their summed squares."""
     _, functions, tables, _ = parts
     bits, probes = functions.bits, empty_probes(tables, count)
-    costs, steps = np.empty(bits, np.float32), np.empty(bits, np.int64)
-    owners, conflicts = np.empty(bits, np.int64), np.empty(bits, np.uint64)
+    costs, steps, owners = np.empty(bits, np.float32), np.empty(bits, np.int64), np.empty(bits, np.int64)
     for t in range(tables.keys.shape[0]):
         base = np.int64(0)
         for i in range(bits):
             value, bit = projections[t * bits + i], np.int64(1) << np.int64(i)
             base |= bit if value > 0 else np.int64(0)
             costs[i], steps[i], owners[i] = value * value, -bit if value > 0 else bit, i
-        sort_options(costs, steps, owners, conflicts)
-        found = sequence(base, costs, steps, conflicts, probes.keys[t], probes.sets[t])
-        look_up(tables.keys[t], tables.spans[t], probes.keys[t, :found], probes.spans[t])
+        probe_table(tables, t, base, (costs, steps, owners), probes)
     return probes
 
 
@@ -59,7 +58,7 @@ def _probed(handle, query, count):  # type: ignore[no-untyped-def]
     parts = handle.parts
     projections = np.empty(parts[0].matrix.shape[1], np.float32)
     project(parts[0], query, projections)
-    return _probe(parts, projections, count)
+    return _probe(parts, projections, count), projections
 
 
 class SimHash(LSH):
@@ -82,21 +81,13 @@ class SimHash(LSH):
         self.bits = bits
         super().__init__(tables, rotation, sketch_bits, rerank, efforts)
 
-    def _automatic(self, n: int) -> int:
-        octaves = np.log2(n)
-        return int(min(octaves, 9) + max(0, octaves - 17) / 2)
-
     def _draw(
         self, n: int, rows: NDArray[np.float32], rng: np.random.Generator
     ) -> tuple[NDArray[np.float32], Functions]:
-        dim = rows.shape[1]
-        bits = self._automatic(n) if self.bits is None else self.bits
-        if self.rotation is Rotation.RANDOM:
-            return rng.standard_normal((dim, self.tables * bits)).astype(np.float32), Functions(bits)
-        bits = min(bits, dim)
-        leading = principal(rows, min(dim, bits if self.tables == 1 else 2 * bits), rng)
-        turned = [leading @ orthogonal(leading.shape[1], bits, rng) for _ in range(self.tables - 1)]
-        return np.concatenate([leading[:, :bits], *turned], axis=1), Functions(bits)
+        bits = automatic_bits(n) if self.bits is None else self.bits
+        if self.rotation is Rotation.PCA:
+            bits = min(bits, rows.shape[1])
+        return self._directions(rows, bits, rng), Functions(bits)
 
     def _keys(self, projections: NDArray[np.float32], functions: Functions) -> NDArray[np.int64]:
         signs = projections.reshape(len(projections), self.tables, functions.bits) > 0
@@ -105,3 +96,13 @@ class SimHash(LSH):
     @property
     def _kernels(self) -> tuple[Callable[..., None], Callable[..., Any]]:
         return _search, _probed
+
+    def _chances(
+        self, table: int, projections: NDArray[np.float64], rows: NormalRows, probes: Probes
+    ) -> NDArray[np.float64]:
+        """Each bit of a row is set with the chance that a normal number is positive; buckets exclude one another."""
+        bits = self._parts[1].bits
+        shift = rows.shifts(projections[table * bits : (table + 1) * bits])
+        on, off = log_ndtr(shift), log_ndtr(-shift)
+        wanted = (probes.keys[table, : probes.found[table], None] >> np.arange(bits)) & 1
+        return np.asarray(np.exp(on @ wanted.T + off @ (1 - wanted).T).sum(axis=1))

@@ -193,8 +193,10 @@ def test_unknown_suffix_and_missing_file(tmp_path: Path) -> None:
 
 
 def test_labels(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("cat\ndog\n\ncat\n", encoding="utf-8")
-    assert read_labels(tmp_path / "a.txt") == ["cat", "dog", "", "cat"]
+    (tmp_path / "a.txt").write_text("cat\ndog\nü\ncat\n", encoding="utf-8")
+    assert read_labels(tmp_path / "a.txt") == ["cat", "dog", "ü", "cat"]
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfcat\r\n dog\r\ncat")  # as an editor on Windows saves it
+    assert read_labels(tmp_path / "a.txt") == ["cat", "dog", "cat"]
     np.save(tmp_path / "a.npy", np.array([2**24 + 1, 2**24, -1]))
     assert read_labels(tmp_path / "a.npy") == ["16777217", "16777216", "-1"]
     np.save(tmp_path / "b.npy", np.array([0.5]))
@@ -203,5 +205,29 @@ def test_labels(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(CorruptInput, match="not UTF-8 text"):
         read_labels(tmp_path / "b.txt")
+    (tmp_path / "b.txt").write_text("a\n\nb\n\n")
+    with pytest.raises(CorruptInput, match=r"2 labels are blank: rows 2, 4; write one for each row"):
+        read_labels(tmp_path / "b.txt")
     with pytest.raises(DataNotFound, match="is not a file"):
         read_labels(tmp_path / "c.txt")
+
+
+def test_rows_of_different_lengths_are_told_before_the_files_length(tmp_path: Path) -> None:
+    rows = [np.r_[np.int32(n), np.ones(n, np.float32).view(np.int32)] for n in (2, 3, 2)]
+    np.concatenate(rows).astype("<i4").tofile(tmp_path / "a.fvecs")
+    with pytest.raises(CorruptInput, match="row 1 says 3 columns, row 0 says 2; all must have as many"):
+        read_matrix(tmp_path / "a.fvecs")
+
+
+def test_foreign_byte_order_is_turned(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", VALUES.astype(">f4"))
+    vectors = read_vectors(tmp_path / "a.npy")
+    assert vectors.dtype.isnative and vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, VALUES)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_zero_bytes_are_called_empty(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(CorruptInput, match=r"the file is empty \(0 bytes\); copy or download it again"):
+        read_matrix(tmp_path / name)

@@ -49,7 +49,13 @@ def test_fingerprints_tell_sizes_and_parts_apart():
     assert Digits().gallery().fingerprint == Digits().gallery().fingerprint
 
 
-@pytest.mark.parametrize("wrong", [{"image_size": 7}, {"n_test": 9}, {"n_test": 897}])
+@pytest.mark.parametrize("wrong", [{"image_size": 7}, {"n_test": 9}, {"n_test": 897}, {"n_test": "abc"}])
 def test_wrong_numbers_are_refused(wrong):
     with pytest.raises(BadConfig, match=f"data.{next(iter(wrong))}="):
         Digits(**wrong)
+
+
+def test_a_word_for_a_number_is_told_what_to_type():
+    with pytest.raises(BadConfig) as caught:
+        Digits(n_test="abc")
+    assert str(caught.value) == "data.n_test=abc: type a whole number from 10 to 896, or null: all 896"

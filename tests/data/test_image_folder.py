@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -88,9 +89,9 @@ def test_other_files_are_counted_and_hidden_ones_ignored(write_tree: Write) -> N
 def test_empty_class_folders_are_named(write_tree: Write) -> None:
     root = write_tree({"full": 1, "empty": 0, "text": 0})
     (root / "text" / "a.txt").write_text("x")
-    with pytest.raises(DataNotFound, match=r"2 class folders of .* hold no image: empty, text; remove them"):
+    with pytest.raises(DataNotFound, match=r"2 class folders hold no image: empty, text \(only \.txt\); remove them"):
         ImageFolder(str(root))
-    with pytest.raises(DataNotFound, match=r"1 class folders of .* hold no image: query/c"):
+    with pytest.raises(DataNotFound, match=r"1 class folders hold no image: query/c"):
         ImageFolder(str(write_tree({"query/c": 0, "gallery/c": 1}, root.parent / "other")))
 
 
@@ -108,7 +109,7 @@ def test_missing_and_empty_roots(tmp_path: Path) -> None:
 def test_mixed_layouts_are_refused(write_tree: Write, write_image: Write) -> None:
     root = write_tree({"a": 1})
     write_image(root / "loose.png")
-    with pytest.raises(CorruptInput, match=r"images beside its folders: loose\.png"):
+    with pytest.raises(CorruptInput, match=r"1 images lie beside its folders: loose\.png"):
         ImageFolder(str(root))
     other = write_tree({"query/c": 1, "gallery/c": 1, "cats": 1}, root.parent / "other")
     with pytest.raises(CorruptInput, match="holds cats beside gallery and query"):
@@ -123,3 +124,104 @@ def test_one_class_and_bad_fraction(write_tree: Write) -> None:
     assert len(ImageFolder(str(root)).gallery()) == 2
     with pytest.raises(BadConfig, match=r"data\.test_fraction=2"):
         ImageFolder(str(root), test_fraction=2)
+
+
+def test_what_is_no_image_is_told_with_its_reason(write_tree: Write) -> None:
+    root = write_tree({"a": 2, "b/deep": 1, ".cache": 1})
+    for name in ("a/notes.txt", "a/IMG.HEIC", "b/deep/Thumbs.db", "b/README", "a/.DS_Store", "list.csv"):
+        (root / name).write_text("x")
+    data = ImageFolder(str(root), test_fraction=1)
+    assert data.left_out == [
+        ("list.csv", "not an image: .csv"),
+        ("a/IMG.HEIC", ".heic is not read; convert it to JPEG or PNG"),
+        ("a/notes.txt", "not an image: .txt"),
+        ("b/README", "not an image: no suffix"),
+        ("b/deep/Thumbs.db", "not an image: .db"),
+    ]
+    assert data.hidden_files == 2
+    assert data.protocol["other_files"] == 5
+    assert len(data.gallery()) == 3
+
+
+def test_names_of_every_kind(write_tree: Write) -> None:
+    names = ["Zürich ö", "two\nlines", "日本", "a,b", "[red]"]
+    data = ImageFolder(str(write_tree(dict.fromkeys(names, 1))), test_fraction=1)
+    items = data.gallery()
+    assert items.labels is not None
+    assert {items.label_names[label] for label in items.labels.tolist()} == set(names)
+    assert {key.partition("/")[0] for key in items.keys} == set(names)
+    assert items.read(0)["image"].shape == (10, 12, 3)
+
+
+def test_names_that_are_no_text_are_refused(write_tree: Write) -> None:
+    root = write_tree({"a": 1, "b": 1})
+    (root / "b").rename(root / os.fsdecode(b"\xff"))
+    with pytest.raises(CorruptInput, match=r"1 names are not UTF-8: '\\udcff'; rename them"):
+        ImageFolder(str(root))
+
+
+def test_links_and_pipes(write_tree: Write) -> None:
+    root = write_tree({"a": 1})
+    (root / "a" / "up").symlink_to(root)
+    (root / "ring").symlink_to("ring")
+    (root / "b").symlink_to(root / "a")
+    (root / "a" / "broken.png").symlink_to("nowhere")
+    os.mkfifo(root / "a" / "pipe.png")
+    data = ImageFolder(str(root), test_fraction=1)
+    assert list(data.gallery().keys) == ["a/00.png", "a/broken.png", "b/00.png", "b/broken.png"]
+    with pytest.raises(CorruptInput, match=r"^cannot be opened: No such file or directory$"):
+        data.gallery().read(1)
+    assert dict(data.left_out) == {
+        "ring": "a link that leads nowhere",
+        "a/up": "a link to a folder; not followed within a class",
+        "a/pipe.png": "not a file (a pipe, a socket or a device)",
+        "b/up": "a link to a folder; not followed within a class",
+        "b/pipe.png": "not a file (a pipe, a socket or a device)",
+    }
+
+
+def test_folders_that_cannot_be_opened_are_named(write_tree: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_tree({"a": 1, "b/deep": 1, "b": 1})
+    listdir = os.listdir
+
+    def refuse(path: Path) -> list[str]:
+        if Path(path).name == "deep":
+            raise PermissionError(13, "Permission denied")
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(CorruptInput, match=r"1 folders cannot be opened: b/deep \(Permission denied\); type chmod"):
+        ImageFolder(str(root))
+
+
+def test_a_file_that_cannot_be_opened_is_unreadable(write_tree: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageFolder(str(write_tree({"a": 2})), test_fraction=1)
+
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(CorruptInput, match=r"^cannot be opened: Permission denied$"):
+        data.gallery().read(0)
+
+
+def test_all_that_is_wrong_is_told_at_once(write_tree: Write, write_image: Write) -> None:
+    root = write_tree({"train/a": 1, "train": 1, "test/e": 0, "val/a": 1})
+    write_image(root / "loose.png")
+    with pytest.raises(CorruptInput) as caught:
+        ImageFolder(str(root))
+    head, *lines = str(caught.value).splitlines()
+    assert head == f"{root}: 4 things are wrong:"
+    assert [line.partition(";")[0] for line in lines] == [
+        "  - 1 images lie beside its folders: loose.png",
+        "  - it holds val beside test and train",
+        "  - 1 class folders hold no image: test/e",
+        "  - train must hold class folders only",
+    ]
+
+
+def test_half_a_split_does_not_become_classes(write_tree: Write, tmp_path: Path) -> None:
+    with pytest.raises(CorruptInput, match=r"train, val hold class folders .* a split needs train and test"):
+        ImageFolder(str(write_tree({"train/a": 1, "train/b": 1, "val/a": 1})))
+    vehicles = ImageFolder(str(write_tree({"train": 1, "bus": 1}, tmp_path / "vehicles")))
+    assert sorted(vehicles.gallery().label_names.values()) == ["bus", "train"]

@@ -163,16 +163,80 @@ def test_relative_files_count_from_the_current_directory(root: str, monkeypatch:
         ({"neighbours": "n.npy"}, CorruptInput, r"int32 \[3, 5\]; whole numbers \[20, m\]"),
         ({"queries": "q.npy", "neighbours": "q.npy"}, CorruptInput, "the gallery has rows 0 … 19"),
         ({"labels": "q.txt"}, CorruptInput, r"q\.txt has 3 labels for the 20 vectors of .*g\.npy"),
-        ({"queries": "q.npy", "labels": "g.txt"}, BadConfig, r"data\.query_labels=None: give a label file for each"),
-        ({"query_labels": "q.txt"}, BadConfig, "give a label file for each"),
+        (
+            {"queries": "q.npy", "labels": "g.txt"},
+            BadConfig,
+            r"only data\.labels is given; .* each of gallery, queries, or for none: data\.labels=FILE data\.q",
+        ),
+        (
+            {"query_labels": "q.txt"},
+            BadConfig,
+            "only data.query_labels is given; give labels for each of gallery, or for none: data.labels=FILE",
+        ),
         ({"queries": "q.npy", "n_queries": 2}, BadConfig, r"type data\.queries=null"),
-        ({"n_queries": 20}, BadConfig, "type a number from 1 to 19"),
-        ({"n_queries": 0}, BadConfig, "type a number from 1 to 19"),
+        ({"n_queries": 20}, BadConfig, "type a whole number from 1 to 19, or null: every vector is searched for"),
+        ({"n_queries": "abc"}, BadConfig, "data.n_queries=abc: type a whole number from 1 to 19, or null"),
+        ({"n_queries": 1.5}, BadConfig, "type a whole number"),
+        ({"n_queries": 3, "seed": -1}, BadConfig, "data.seed=-1: type a whole number from 0"),
+        ({"queries": True}, BadConfig, "data.queries=True is not a path"),
+        ({"labels": 5}, DataNotFound, "5 is not a file; type the path of the labels"),
+        ({"n_queries": 0}, BadConfig, "type a whole number from 1 to 19, or null: every vector is searched for"),
     ],
 )
 def test_what_does_not_fit(root: str, files: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         Vectors("g.npy", root=root, **files)
+
+
+def test_all_files_that_cannot_be_read_are_told_at_once(root: str) -> None:
+    (Path(root) / "zero.npy").touch()
+    with pytest.raises(CorruptInput) as caught:
+        Vectors("none.npy", "zero.npy", neighbours="n.npy", labels="x.txt", root=root)
+    assert str(caught.value).splitlines() == [
+        "3 things are wrong:",
+        f"  - {root}/none.npy is not a file; type its path, relative to data.root or absolute",
+        f"  - {root}/zero.npy: the file is empty (0 bytes); copy or download it again",
+        f"  - {root}/x.txt is not a file; type the path of the labels, relative to data.root or absolute",
+    ]
+
+
+def test_all_files_that_do_not_fit_are_told_at_once(root: str) -> None:
+    with pytest.raises(CorruptInput, match=r"^4 things are wrong:(\n  - .*){4}$") as caught:
+        Vectors("g.npy", "wide.npy", neighbours="g.npy", labels="q.txt", query_labels="g.txt", root=root)
+    text = str(caught.value)
+    assert all(said in text for said in ("numbers of columns", "q.txt has 3 labels", "g.txt has 20 labels", "uint8"))
+
+
+def test_labels_in_the_vectors_own_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", x=GALLERY, labels=np.arange(20) % 5)
+    labels = Vectors("all.npz:x", labels="all.npz:labels", root=str(tmp_path)).gallery().labels
+    assert labels is not None
+    assert labels.tolist() == [i % 5 for i in range(20)]
+    with pytest.raises(CorruptInput, match=r"is not said; it has x, labels: type FILE:x"):
+        Vectors("all.npz", root=str(tmp_path))
+
+
+def test_hdf5_without_the_expected_names(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "odd.h5", "w") as file:
+        file["deep/vectors"], file["base"] = GALLERY, QUERIES
+        file["gone"] = h5py.SoftLink("/nowhere")
+    with pytest.raises(CorruptInput, match=r"is not said; it has base, deep/vectors: type FILE:base"):
+        Vectors("odd.h5", root=str(tmp_path))
+    with pytest.raises(CorruptInput, match="it has no array train; it has base, deep/vectors"):
+        Vectors("odd.h5:train", root=str(tmp_path))
+    data = Vectors("odd.h5:deep/vectors", "odd.h5:base", root=str(tmp_path))
+    np.testing.assert_array_equal(data.gallery().vectors, GALLERY)
+
+
+def test_roots_and_names_of_digits(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(root) / "2024"
+    folder.mkdir()
+    np.save(folder / "7", GALLERY)
+    (folder / "7.npy").rename(folder / "7.NPY")
+    monkeypatch.chdir(root)
+    assert len(Vectors("7.NPY", root=2024).gallery()) == 20  # type: ignore[arg-type]  # as Hydra hands it over
+    with pytest.raises(DataNotFound, match=r"data\.gallery is not set"):
+        Vectors("")
 
 
 @pytest.mark.data

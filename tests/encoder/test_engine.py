@@ -15,6 +15,7 @@ from retrieval_bench.encoder.base import (
     Preprocessing,
     disagreement,
     engine_choices,
+    kept_engine,
     open_engine,
 )
 from retrieval_bench.encoder.image import ImageEncoder
@@ -65,6 +66,36 @@ def test_openvino_agrees_keeps_order_and_takes_any_batch(
     assert list(tmp_path.iterdir()) == [tmp_path / "graph"]
     single = open_engine(encoder, encoder.preprocessing(SIZE), OPENVINO, tmp_path / "graph", single=True)
     np.testing.assert_allclose(single.one(images[3]), expected[3], rtol=1e-3, atol=1e-4)
+
+
+def test_a_kept_graph_is_opened_without_its_encoder(encoder: ImageEncoder, images: np.ndarray, tmp_path: Path) -> None:
+    how, folder = encoder.preprocessing(SIZE), tmp_path / "graph"
+    assert kept_engine(how, OPENVINO, folder) is None
+    assert kept_engine(how, TORCH, folder) is None
+    (expected,) = open_engine(encoder, how, OPENVINO, folder).run([images])
+    kept = kept_engine(how, OPENVINO, folder)
+    assert kept is not None and kept.preprocessing == how
+    assert disagreement(np.stack([kept.one(image) for image in images]), expected) < 1e-6
+
+
+@pytest.mark.parametrize("damage", ["no weights", "short weights", "short graph"])
+def test_a_damaged_graph_is_converted_again(
+    damage: str, encoder: ImageEncoder, images: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    how, folder = encoder.preprocessing(SIZE), tmp_path / "graph"
+    open_engine(encoder, how, OPENVINO, folder)
+    file = folder / ("model.xml" if damage == "short graph" else "model.bin")
+    if damage == "no weights":
+        file.unlink()
+    else:
+        with file.open("r+b") as opened:
+            opened.truncate(file.stat().st_size // 2)
+    assert kept_engine(how, OPENVINO, folder) is None
+    assert "model.xml is damaged" in caplog.text
+    (vectors,) = open_engine(encoder, how, OPENVINO, folder).run([images])
+    assert disagreement(vectors, plain(encoder, images)) < 1e-6
+    assert kept_engine(how, OPENVINO, folder) is not None
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_bfloat16_is_another_answer_of_the_same_direction(encoder: ImageEncoder, images: np.ndarray) -> None:
@@ -122,6 +153,8 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine_choices(EngineName.AUTO, full, cpu) == [TORCH]
     with pytest.raises(MissingExtra, match=r"retrieval-bench\[openvino\]"):
         engine_choices(EngineName.OPENVINO, full, cpu)
+    with pytest.raises(MissingExtra, match=r"retrieval-bench\[openvino\]"):
+        kept_engine(Preprocessing(SIZE, None, "bicubic", (0.5,) * 3, (0.5,) * 3), OPENVINO, Path("nowhere"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert engine_choices(EngineName.AUTO, full, Device.AUTO) == [EngineChoice(EngineName.TORCH, full, Device.CUDA)]
     with pytest.raises(BadConfig, match="engine=torch"):
@@ -131,7 +164,7 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_openvino_is_imported_without_its_usage_statistics() -> None:
     import sys
 
-    from retrieval_bench.encoder._engine import _import_openvino
+    from retrieval_bench.encoder._openvino import import_openvino
 
-    _import_openvino()
+    import_openvino()
     assert "openvino_telemetry" not in sys.modules

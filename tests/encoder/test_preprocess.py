@@ -1,8 +1,10 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval_bench.encoder.base import Preprocessing, prepare
+from retrieval_bench.encoder.base import Preprocessing, prepare, prepare_alone
 from retrieval_bench.errors import BadConfig
 
 HALF = (0.5, 0.5, 0.5)
@@ -89,6 +91,19 @@ def test_another_size_is_resized_whole() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 400), (400, 1)])
 def test_the_thinnest_images(shape: tuple[int, int]) -> None:
     assert (prepare(np.full((*shape, 3), 7, np.uint8), Preprocessing(32, 36, "bicubic", HALF, HALF)) == 7).all()
+
+
+@pytest.mark.parametrize("resize", [None, 146])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("shape", [(375, 500), (500, 333), (128, 128), (60, 50), (90, 1000), (1, 1)])
+def test_without_torch_every_pixel_is_the_same(shape: tuple[int, int], interpolation: str, resize: int | None) -> None:
+    image, how = photograph(*shape), Preprocessing(128, resize, interpolation, HALF, HALF)
+    np.testing.assert_array_equal(prepare_alone(image, how), prepare(image, how))
+
+
+def test_a_description_is_enough() -> None:
+    how = Preprocessing(128, 146, "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Preprocessing.of(json.loads(json.dumps(how.describe()))) == how
 
 
 def test_wrong_values_name_the_right_ones() -> None:

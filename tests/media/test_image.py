@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -254,20 +255,50 @@ def jpeg_header(width: int, height: int) -> bytes:
     return data[:at] + height.to_bytes(2, "big") + width.to_bytes(2, "big") + data[at + 4 :]
 
 
+def patched(kind: str, at: int, width: int) -> Callable[[int, int], bytes]:
+    """A header with other sides, little-endian, at this place."""
+
+    def write(*sides: int) -> bytes:
+        data = save(photograph(8, 8), kind)
+        return data[:at] + b"".join(side.to_bytes(width, "little") for side in sides) + data[at + 2 * width :]
+
+    return write
+
+
+HEADERS = {"JPEG": jpeg_header, "PNG": png_header, "GIF": patched("GIF", 6, 2), "BMP": patched("BMP", 18, 4)}
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [9_460, 30_000])
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_decompression_bomb(kind: str, side: int) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+def test_a_picture_beyond_the_limit_says_its_size_and_what_to_do(kind: str, side: int) -> None:
     """Above Pillow's warning and above its error; nothing of that size is allocated."""
     assert side * side > MAX_PIXELS
-    data = (jpeg_header if kind == "JPEG" else png_header)(side, side)
-    with pytest.raises(CorruptInput, match="bomb"):
+    data = HEADERS[kind](side, side)
+    with pytest.raises(CorruptInput) as caught:
         decode(data)
+    assert str(caught.value) == (
+        f"too large: {side:,} × {side:,} = {side * side:,} pixels; the limit is 89,478,485, so that a small file cannot"
+        " fill the memory (a decompression bomb). Scale the image down, for instance to 4,096 pixels on its longer side"
+    )
 
 
-def test_bomb_under_warnings_as_errors() -> None:
-    with pytest.raises(CorruptInput, match="bomb"):
+def test_too_large_under_warnings_as_errors() -> None:
+    with pytest.raises(CorruptInput, match=r"^too large: 9,460 × 9,460 = 89,491,600 pixels"):
         decode(png_header(9_460, 9_460))
+
+
+def test_a_picture_at_the_limit_is_not_too_large() -> None:
+    with pytest.raises(CorruptInput, match=r"^truncated image"):
+        decode(png_header(MAX_PIXELS, 1))
+
+
+def test_too_large_inside_another_file() -> None:
+    """An icon holds a PNG that tells another size than the icon's own header."""
+    icon = save(Image.new("RGB", (16, 16)), "ICO", {"sizes": [(16, 16)]})
+    at = icon.index(b"\x89PNG")
+    with pytest.raises(CorruptInput, match=r"^too large: .*900,000,000 pixels; the limit"):
+        decode(icon[:at] + png_header(30_000, 30_000))
 
 
 @pytest.mark.filterwarnings("ignore")

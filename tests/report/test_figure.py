@@ -76,6 +76,17 @@ def test_families_have_colours_of_their_own(points: pd.DataFrame) -> None:
     assert len(FAMILIES) == 6
 
 
+def test_one_name_with_two_sets_of_parameters_is_two_curves(make_points: Make) -> None:
+    points = make_points(stages=("random",))
+    points["index_params"] = points["index"].map({"hnsw": '{"m": 16}'}).fillna("{}")
+    thick = points[points["index"] == "hnsw"].assign(index_params='{"m": 32}', ann_recall=0.9)
+    axis = shown(pareto_figure(pd.concat([points, thick])))[0]
+    for m, height in ((16, 0.871), (32, 0.9)):
+        curve = named(axis, f"hnsw (graph, m={m})")[0].get_xydata()
+        assert len(curve) == 4
+        assert curve[0, 1] == height
+
+
 def test_nan_rows_and_missing_intervals_are_no_error(points: pd.DataFrame, tmp_path: Path) -> None:
     points = points.drop(columns=["ann_recall_lo", "ann_recall_hi"])
     points.loc[points["effort"] == 64, "latency_p50_ms"] = np.nan

@@ -10,6 +10,8 @@ Make = Callable[..., pd.DataFrame]
 
 def test_metrics_are_named_once_and_without_their_intervals(points: pd.DataFrame) -> None:
     assert metric_names(points) == ["hit_rate@1", "hit_rate@10", "recall@10", "r_precision", "map_at_r"]
+    later = points.assign(**{"exact_hit_rate@5": 0.5})
+    assert metric_names(later)[:3] == ["hit_rate@1", "hit_rate@5", "hit_rate@10"]
 
 
 def test_a_seed_that_failed_does_not_hide_the_others(make_points: Make) -> None:
@@ -24,7 +26,10 @@ def test_a_seed_that_failed_does_not_hide_the_others(make_points: Make) -> None:
 def test_the_same_index_with_other_parameters_stays_apart(make_points: Make) -> None:
     points = make_points(stages=("random",), failed=None)
     other = points.assign(index_params='{"m": 32}')
-    assert len(operating_points(pd.concat([points, other]))) == 2 * len(operating_points(points))
+    found = operating_points(pd.concat([points, other.assign(backend="b"), points.assign(backend="b")]))
+    assert len(found) == 2 * len(operating_points(points))
+    hnsw = [(row["label"], row["effort"]) for row in found if row["index"] == "hnsw"]
+    assert hnsw == [(name, effort) for name in ("hnsw", "hnsw (m=32)") for effort in (16, 32, 64, 128)]
 
 
 def test_a_failed_index_stands_in_every_panel_of_its_stage(make_points: Make) -> None:

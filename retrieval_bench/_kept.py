@@ -1,0 +1,101 @@
+"""What embedding keeps in the cache: graphs of engines and vectors, found by key. A finished run is asked by them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench._vector_store import VectorStore
+from retrieval_bench.data.base import Items
+from retrieval_bench.encoder.base import (
+    Device,
+    Engine,
+    EngineChoice,
+    EngineName,
+    Precision,
+    Preprocessing,
+    kept_engine,
+    open_engine,
+    prepare_alone,
+)
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
+
+_log = logging.getLogger(__name__)
+
+_SCHEMA = 1  # part of every cache key
+_KEY = re.compile(r"[0-9a-f]{32}")  # what `_digest` gives; a record may be foreign and name any path
+
+
+def model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choice: EngineChoice) -> str:
+    """Names an engine's graph: made of weights, architecture, pooling, preprocessing and engine."""
+    return _digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
+
+
+def _digest(values: list[Any]) -> str:
+    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def store_of(cache: Path, key: str, items: Items) -> VectorStore:
+    """Where the vectors of these items by the engine of this key lie."""
+    return VectorStore(cache / "embeddings" / _digest([key, items.fingerprint, len(items)]))
+
+
+def query_engine(
+    make: Callable[[], Encoder], facts: Mapping[str, Any], preprocessing: Mapping[str, Any], cache: Path
+) -> Engine:
+    """The engine that made the gallery's vectors, tuned for one image at a time.
+
+    Where the cache keeps its graph, neither torch nor the encoder is needed, which saves seconds.
+
+    Args:
+        make: the encoder that was given to `embed`; called where no graph is kept.
+        facts: `Embedded.engine`.
+        preprocessing: what `Preprocessing.describe` said of the gallery's images.
+        cache: folder of all caches.
+
+    Raises:
+        MissingExtra: the engine is not installed.
+    """
+    choice = EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
+    how = Preprocessing.of(preprocessing)
+    key = _graph(facts)
+    engine = None if key is None else kept_engine(how, choice, cache / "engines" / key)
+    if engine is None:
+        encoder = make()
+        folder = cache / "engines" / model_key(encoder, encoder.weights_fingerprint(), how, choice)
+        engine = open_engine(encoder, how, choice, folder, single=True)
+    return engine
+
+
+def kept_vectors(items: Items, facts: Mapping[str, Any], cache: Path) -> NDArray[np.float32] | None:
+    """The vectors [n, dim] that `embed` keeps of these items by the engine of `facts`; none if it is not done.
+
+    Neither torch nor the encoder is needed. Items that cannot be read have no row.
+    """
+    key = _graph(facts)
+    store = None if key is None else store_of(cache, key, items)
+    if store is None or not store.folder.is_dir():
+        return None
+    with store.locked(_log.warning):
+        return store.vectors() if store.state["finished"] else None
+
+
+def _graph(facts: Mapping[str, Any]) -> str | None:
+    """The key of the engine's graph; none in older records, and where a foreign one names something else."""
+    key = str(facts.get("graph"))
+    return key if _KEY.fullmatch(key) else None
+
+
+def encode_one(engine: Engine, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The vector [dim] of one decoded image [height, width, 3], preprocessing included, without torch."""
+    return engine.one(prepare_alone(image, engine.preprocessing))

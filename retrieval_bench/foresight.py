@@ -1,0 +1,123 @@
+"""Says once, before long work, how long a run will take."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from retrieval_bench._store import Point, Store
+from retrieval_bench.environment import processor
+from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence
+from retrieval_bench.experiment import Experiment
+from retrieval_bench.measure import Candidate, result_folder
+from retrieval_bench.points import Stage, most_ignored
+
+_ENOUGH_S = 1.0  # of encoding, to tell its speed
+Say = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """For nobody."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a stage that is being encoded will search.
+
+    Attributes:
+        gallery, queries: items. later: items of parts that come after this one. stages: of the run.
+    """
+
+    gallery: int
+    queries: int
+    dim: int
+    later: int
+    stages: int
+
+
+class Foresight:
+    """Watches a run start, and says what it expects as soon as it can tell: once, and nothing if nothing is to do."""
+
+    def __init__(self, experiment: Experiment, say: Say) -> None:
+        self._experiment, self._say = experiment, say
+        self._said = self._told_gone = False
+        self._begun: tuple[int, float] | None = None  # items done, seconds
+
+    def encoding(self, done: int, total: int, sizes: Callable[[], Sizes]) -> None:
+        """Told after every batch of a part; the speed of the first ones is that of all."""
+        if done >= total and self._begun is None:
+            return  # it came from the cache
+        now = perf_counter()
+        if self._begun is None:
+            self._begun = done, now
+        first, start = self._begun
+        if self._said or done == first or (now - start < _ENOUGH_S and done < total):
+            return
+        size = sizes()
+        each = (now - start) / (done - first)
+        left = total - first + size.later
+        works = [work for _ in range(size.stages) for work in _everything(self._experiment, size)]
+        self._tell((left, left * each), works, size.dim)
+
+    def gone(self, run: Path) -> None:
+        """Told when a part of another run's embeddings has to be made again; says so once."""
+        if not self._told_gone:
+            self._told_gone = True
+            self._say(f"the embeddings of {run} are no longer in {self._experiment.cache}: making them again")
+
+    def measuring(self, stages: Sequence[Stage], results: Path) -> None:
+        """Told before indexes are built or measured."""
+        if not self._said:
+            works = [work for stage in stages for work in _missing(self._experiment, stage, results / stage.name)]
+            if works:
+                self._tell(None, works, stages[0].gallery.dim)
+
+    def _tell(self, encode: tuple[int, float] | None, works: Sequence[Work], dim: int) -> None:
+        settings = self._experiment.measure
+        rows = earlier_rows(self._experiment.folder.parent, processor())
+        timing = Timing(settings.passes, settings.max_queries, settings.max_seconds)
+        self._said = True
+        self._say(sentence(encode, forecast(works, timing, rows, scan_speed(dim))))
+
+
+def _indexes(experiment: Experiment) -> Iterator[tuple[Candidate, int, str, list[tuple[int | None, int]]]]:
+    """Each index with each build seed, its parameters, and its points (effort, k); the floor takes no time."""
+    for name, factory in experiment.search.items():
+        params = {key: value for key, value in factory.keywords.items() if key != "efforts"}
+        points = [(effort, k) for k in experiment.k for effort in experiment.efforts(name)]
+        for seed in experiment.measure.build_seeds if name != "null" else ():
+            yield Candidate(name, factory), seed, json.dumps(params, sort_keys=True), points
+
+
+def _exact(candidate: Candidate) -> bool:
+    return bool(getattr(candidate.factory.func, "exact", False))  # a target that is no index is told by `measure`
+
+
+def _everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
+    for candidate, _, params, points in _indexes(experiment):
+        shape = size.gallery, size.queries, size.dim
+        yield Work(candidate.name, params, _exact(candidate), *shape, 1, points, points)
+
+
+def _missing(experiment: Experiment, stage: Stage, place: Path) -> Iterator[Work]:
+    """What does not lie below `place` yet."""
+    extra = most_ignored(stage.truth)
+    shape = len(stage.gallery), len(stage.queries), stage.gallery.dim
+    for candidate, seed, params, points in _indexes(experiment):
+        target: Any = candidate.factory.func
+        store = Store(result_folder(place, candidate, seed))
+
+        def measured(point: tuple[int | None, int], deep: bool = target.effort_at_least_k) -> Point:
+            effort, k = point
+            return Point(max(effort, min(k + extra, shape[0])) if deep and effort is not None else effort, k)
+
+        passes = experiment.measure.passes
+        lists = [point for point in points if not store.has_found(measured(point))]
+        timed = [point for point in points if len(store.passes(measured(point), passes)) < passes]
+        builds = int(not store.index.exists())
+        if builds or lists or timed:
+            yield Work(candidate.name, params, _exact(candidate), *shape, builds, lists, timed)

@@ -1,0 +1,64 @@
+"""What a record tells beside its points: counts, checks and findings that belong next to the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from retrieval_bench.record import RunRecord
+from retrieval_bench.report import text
+from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
+from retrieval_bench.report.table import RunFacts
+
+OPEN = 0.001  # a bound this far from its value is worth a remark, however wide the interval
+
+
+def run_facts(record: RunRecord, files: Sequence[str] = ()) -> RunFacts:
+    """What the table says beside the points of a record.
+
+    Args:
+        record: of a finished run.
+        files: what the run wrote, relative to where the user stands.
+    """
+    lost = [facts.get("nothing_relevant", {}) for facts in record.stages.values()]
+    most: dict[str, Any] = max(lost, key=lambda one: int(one.get("count", 0)), default={})
+    return RunFacts(
+        protocol={key: value for key, value in record.protocol.items() if not isinstance(value, dict | None)},
+        nothing_relevant=int(most.get("count", 0)),
+        lost_classes=[str(name) for name in most.get("classes", most.get("labels", []))],
+        unreadable=max((facts.get("unreadable", 0) for facts in record.stages.values()), default=0),
+        remarks=list(_remarks(record)),
+        files=list(files),
+    )
+
+
+def _remarks(record: RunRecord) -> Iterator[str]:
+    for stage, facts in record.stages.items():
+        if stored := facts.get("stored_neighbours"):
+            yield f"Exact search against the stored neighbours: ann_recall@{stored['k']} = {stored['ann_recall']:.4f}"
+        judged = (r for r in record.rows if r["stage"] == stage and r.get("half") == "all" and not failed(r))
+        exact = next((row for row in judged if row["index"] != FLOOR_INDEX), {})
+        wide = open_metrics(exact, facts.get("tie_bounds", {}))
+        if wide:
+            yield f"Equal scores leave open ({stage}): {', '.join(wide)}; ties stand in random order."
+        if (engine := facts.get("engine")) and engine.get("engine"):
+            yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
+
+
+def open_metrics(row: Mapping[str, Any], bounds: Mapping[str, Sequence[float]]) -> list[str]:
+    """Label metrics that the order among equal scores moves by more than OPEN, or than half of their interval.
+
+    Args:
+        row: a row with the `exact_` metrics.
+        bounds: metric → [pessimistic, optimistic] mean of the exact search.
+    """
+    found = []
+    for name, (worst, best) in bounds.items():
+        value, low, high = interval(row, f"exact_{name}")
+        if not isfinite(value):
+            continue
+        half = (high - low) / 2 if isfinite(high - low) else OPEN
+        if max(best - value, value - worst) > min(OPEN, half):
+            found.append(f"{name} {text.quality(worst)} to {text.quality(best)}")
+    return found

@@ -1,0 +1,67 @@
+"""What a user typed, and the folders that its configurations are composed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.overrides import origin_run
+
+if TYPE_CHECKING:
+    from retrieval_bench.origin import Origin
+
+
+@dataclass(frozen=True)
+class Request:
+    """Overrides, and where configurations lie.
+
+    Attributes:
+        overrides: without `from=`. origin: the run that it names.
+        config_dir: the user's own folder, if there is one.
+        folders: `config.yaml` lies in the first; a name that several offer means the first one's.
+    """
+
+    overrides: list[str]
+    config_dir: Path | None
+    origin: Origin | None
+    folders: list[Path]
+
+    @property
+    def searchpath(self) -> list[str]:
+        """The override that tells Hydra of the folders behind the first."""
+        more = ",".join(f"'file://{folder.resolve()}'" for folder in self.folders[1:])
+        return [f"hydra.searchpath=[{more}]"] if more else []
+
+
+@contextmanager
+def requested(
+    overrides: Sequence[str], config_dir: Path | None, shipped: Path, keys: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[Request]:
+    """Find the folders; with `from=RUN`, make one of that run's configuration, which goes when the block ends.
+
+    Args:
+        shipped: the shipped configurations.
+        keys: the keys of overrides, as Hydra parses them.
+
+    Raises:
+        BadConfig: a folder or run does not exist, or another override does not go with it. CorruptInput: the run.
+    """
+    if config_dir is not None and not config_dir.is_dir():
+        raise BadConfig(f"--config-dir {config_dir} is not a folder")
+    run, rest = origin_run(overrides)
+    folders = [shipped] if config_dir is None else [shipped, config_dir]
+    if run is None:
+        yield Request(rest, config_dir, None, folders)
+        return
+    from retrieval_bench.origin import Origin  # pandas is not needed for other commands' mistakes
+
+    origin = Origin.of(run)
+    origin.refuse(keys(rest))
+    with TemporaryDirectory(prefix="retrieval_bench_from_") as folder:
+        origin.write(shipped, Path(folder))
+        yield Request(rest, config_dir, origin, [Path(folder), *folders])

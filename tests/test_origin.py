@@ -1,0 +1,149 @@
+"""`from=RUN`: a run that starts from another one's embeddings and configuration."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval_bench import run
+from retrieval_bench.cli import experiment, shown
+from retrieval_bench.commands import main
+from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord
+from retrieval_bench.pipeline import run_experiment
+from retrieval_bench.record import RunRecord
+
+SMALL = [
+    *("data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
+    *("embed.engine=torch", "measure.max_queries=10", "measure.passes=2", "measure.batch_threads=1", "logger=[]"),
+]
+HNSW = ["+search@search.hnsw_m8=hnsw", "search.hnsw_m8.m=8", "search.hnsw_m8.efforts=[16]"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> RunRecord:
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("RETRIEVAL_BENCH_CACHE", str(folder / "cache"))
+        return run([*SMALL, "search=[exact]", *HNSW, f"paths.runs={folder / 'runs'}"])
+
+
+@pytest.fixture
+def origin(made: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the run below the current folder, with a cache of its own that holds the embeddings."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(made.folder.parents[2] / "cache", tmp_path / "cache")
+    return Path(shutil.copytree(made.folder, Path("runs/adhoc") / made.run_id))
+
+
+def no_encoding(*args: object) -> None:
+    raise AssertionError("encoded")
+
+
+def test_takes_the_embeddings_and_the_configuration(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from retrieval_bench import embed
+
+    monkeypatch.setattr(embed, "_encode", no_encoding)
+    record = run([f"from={origin}", "search=[hnsw_m8]", "k=[5]", "similarity=dot", "logger=[]"])
+    assert record.folder != origin
+    assert {row["index"] for row in record.rows} == {"null", "hnsw_m8"}
+    assert record.config["search"]["hnsw_m8"]["m"] == 8, "a name of the run's means the run's parameters"
+    old = RunRecord.load(origin)
+    assert record.config["data"] == old.config["data"] and record.config["measure"] == old.config["measure"]
+    assert (record.config["k"], record.config["similarity"]) == ([5], "dot")
+    assert record.data_fingerprint == old.data_fingerprint
+
+
+def test_without_overrides_it_is_that_run(origin: Path) -> None:
+    before = RunRecord.load(origin)
+    assert run([f"from={origin}", "logger=[]"]) == before
+
+
+def test_lost_embeddings_are_made_again_and_that_is_said(origin: Path) -> None:
+    shutil.rmtree("cache/embeddings")
+    said: list[str] = []
+    run_experiment(experiment([f"from={origin}", "search=[exact]", "k=[4]", "logger=[]"]), say=said.append)
+    assert [line for line in said if "no longer" in line] == [
+        f"the embeddings of {origin} are no longer in {Path('cache').resolve()}: making them again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data=cars196", r"data= decides the embeddings.*leave one of them out"),
+        ("encoder.model=resnet18", r"encoder\.model= decides the embeddings"),
+        ("pool=gem", "pool= decides the embeddings"),
+        ("+data.n_test=3", r"data\.n_test= decides the embeddings"),
+        ("embed.precision=bfloat16", r"embed\.precision= decides the embeddings"),
+        ("stage=[random]", r"has embeddings of stage=\['pretrained'\] only"),
+        ("experiment=quickstart", "both set a whole configuration"),
+        ("search=[hnsw_m9]", "did you mean hnsw_m8"),
+        ("measure.pases=3", "did you mean passes"),
+        ("from=other", "takes one run"),
+    ],
+)
+def test_what_does_not_go_with_it(origin: Path, override: str, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        experiment([f"from={origin}", override])
+
+
+def test_what_decides_no_vector_is_free(origin: Path) -> None:
+    assert "batch_size: 8" in shown([f"from={origin}", "embed.batch_size=8"])
+
+
+def test_no_run_there(origin: Path) -> None:
+    with pytest.raises(BadConfig, match=f"near it, the likest first: {origin}"):
+        experiment([f"from={str(origin)[:-2]}"])
+    with pytest.raises(BadConfig, match=f"below it: {origin}"):
+        experiment(["from=runs"])
+    with pytest.raises(BadConfig, match="from= names no run"):
+        experiment(["from="])
+    (origin / "record.json").rename(origin / "gone")
+    with pytest.raises(BadConfig, match="begun and not finished"):
+        experiment([f"from={origin}"])
+
+
+def changed(origin: Path, change: dict[str, Any]) -> None:
+    file = origin / "record.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+
+def test_records_that_cannot_be_used(origin: Path) -> None:
+    whole = (origin / "record.json").read_text()
+    changed(origin, {"schema": 0})
+    with pytest.raises(CorruptInput, match="schema 0, this version 1"):
+        experiment([f"from={origin}"])
+    (origin / "record.json").write_text(whole[:500])
+    with pytest.raises(DamagedRecord, match="makes the record anew"):
+        experiment([f"from={origin}"])
+    (origin / "record.json").write_text(whole)
+    changed(origin, {"data_fingerprint": "another"})
+    with pytest.raises(BadConfig, match="was measured on any more"):
+        run([f"from={origin}", "logger=[]"])
+
+
+def test_another_persons_run_constructs_nothing_foreign(origin: Path) -> None:
+    config = json.loads((origin / "record.json").read_text())["config"]
+    evil = {"_target_": "shutil.copyfile", "_partial_": True, "src": "a", "dst": "b"}
+    changed(origin, {"config": config | {"search": {"x": evil}, "allow": ["shutil.copyfile"]}})
+    with pytest.raises(BadConfig, match="not one of retrieval_bench's"):
+        experiment([f"from={origin}"])
+    for part in ({"search": {"../../x": evil}}, {"search": {"x": {"defaults": ["/data: glyphs"]}}}, {"metric": 3}):
+        changed(origin, {"config": config | part})
+        with pytest.raises(CorruptInput, match="is not what a run writes"):
+            experiment([f"from={origin}"])
+    changed(origin, {"config": config | {"name": "${oc.env:HOME}"}})
+    with pytest.raises(CorruptInput, match="is not what a run writes"):
+        experiment([f"from={origin}"])
+
+
+def test_a_sweep_starts_from_it(origin: Path) -> None:
+    assert main(["run", "-m", f"from={origin}", "search=[exact]", "logger=[]", "k=[2],[3]"]) == 0
+    assert sorted(RunRecord.load(f.parent).config["k"] for f in Path("runs/adhoc").glob("*/record.json")) == [
+        [2], [3], [10],
+    ]  # fmt: skip
+    assert main(["run", "-m", f"from={origin}", "encoder=timm,none"]) == 2

@@ -1,0 +1,47 @@
+"""A damaged record is made anew from what lies beside it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrieval_bench import _job, run
+from retrieval_bench.cli import experiment
+from retrieval_bench.pipeline import run_experiment
+from retrieval_bench.record import RunRecord
+
+SMALL = [
+    *("data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
+    *("embed.engine=torch", "measure.max_queries=10", "measure.passes=2", "measure.batch_threads=1", "logger=[]"),
+]
+BOTH = [*SMALL, "search=[exact,hnsw]", "search.hnsw.efforts=[16]"]
+
+
+def no_worker(self: object, limits: object) -> None:
+    raise AssertionError("a worker was started")
+
+
+def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    whole = run(BOTH)
+    monkeypatch.setattr(_job.Job, "start", no_worker)
+    file = whole.folder / "record.json"
+    text = file.read_text()
+    for cut in (0, len(text) // 2, len(text) - 2):
+        file.write_text(text[:cut])
+        said: list[str] = []
+        assert run_experiment(experiment(BOTH), say=said.append) == whole, "times too: they lie in results/"
+        assert len(said) == 1 and said[0].endswith("kept as record.json.broken")
+        assert (whole.folder / "record.json.broken").read_text() == text[:cut]
+        assert file.read_text() == text
+    file.write_text("[1, 2]")
+    smaller = run([*SMALL, "search=[exact]"])
+    both = (pd.DataFrame(r.rows).sort_values(["index", "half"]).reset_index(drop=True) for r in (smaller, whole))
+    pd.testing.assert_frame_equal(*both, check_like=True)
+    assert smaller.config == whole.config
+    file.write_text("")
+    (whole.folder / "points.parquet").write_bytes(b"nothing")
+    assert {row["index"] for row in run([*SMALL, "search=[exact]"]).rows} == {"null", "exact"}
+    assert {row["index"] for row in run(BOTH).rows} == {"null", "exact", "hnsw"}
+    assert RunRecord.load(whole.folder).rows == whole.rows

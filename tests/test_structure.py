@@ -67,12 +67,9 @@ WATCHED = TORCH | {
     "matplotlib",
     "hydra",
     "omegaconf",
-    "faiss",
-    "hnswlib",
-    "annoy",
-    "usearch",
-    "pymilvus",
 }
+ANN = {"faiss", "hnswlib", "annoy", "usearch", "datasketch", "pymilvus"}
+WATCHED |= ANN
 
 
 def unit(file: Path) -> str:
@@ -147,6 +144,12 @@ def test_heavy_libraries_stay_where_they_belong(file: Path) -> None:
             assert unit(file) == "cli", "only cli.py knows Hydra"
         elif top and library in WATCHED:
             assert library in allowed, f"{file.name} imports {library} at its top"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_search_file_uses_one_library_at_most(file: Path) -> None:
+    libraries = {name.partition(".")[0] for name, _ in imports(file)} & ANN
+    assert len(libraries) <= (unit(file) == "search"), f"{file.name} imports {libraries}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))

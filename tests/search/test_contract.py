@@ -24,9 +24,9 @@ from retrieval_bench.types import Embeddings, SearchResult, Similarity
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf" / "search"
 NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
-DIM, QUERIES, K = 32, 50, 10
-# Clusters of about 130; large enough that the highest effort of no backend may read the gallery as a whole.
-N = {"clustered": 8000, "repeated": 3000}
+DIM, QUERIES, K = 32, 30, 10
+# Clusters of about 120; large enough that the highest effort of no backend may read the gallery as a whole.
+N = {"clustered": 7000, "repeated": 3000}
 SMALL = 1500
 KINDS = ("uniform", "clustered", "collapsed", "duplicates", "repeated", "lengths")
 

@@ -57,6 +57,7 @@ class LSH(Index):
     similarities: ClassVar[frozenset[Similarity]] = frozenset(Similarity)
     family: ClassVar[Family] = Family.LSH
     knob: ClassVar[str | None] = "probes"
+    _functions: ClassVar[type]  # named tuple of the hash functions' numbers
 
     def __init__(self, tables: int, rotation: str, sketch_bits: int, rerank: int, efforts: Sequence[int]) -> None:
         if rotation not in tuple(Rotation):
@@ -244,17 +245,11 @@ class LSH(Index):
             values = json.loads((path / META).read_text(encoding="utf-8"))
             with np.load(path / ARRAYS, allow_pickle=False) as arrays:
                 values |= {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError) as error:
+            kinds: tuple[Any, ...] = (Frame, self._functions, Tables, Store)
+            parts = [kind(*(values[f"{i}.{j}"] for j in range(len(kind._fields)))) for i, kind in enumerate(kinds)]
+        except (OSError, ValueError, KeyError) as error:
             raise CorruptInput(f"{path} holds no saved LSH index; delete the folder and run again") from error
-        self._adopt(tuple(self._restored(values, i, kind) for i, kind in enumerate(self._kinds)))
-
-    @property
-    def _kinds(self) -> tuple[Any, ...]:
-        return (Frame, type(self._parts[1]), Tables, Store)
-
-    @staticmethod
-    def _restored(values: dict[str, Any], number: int, kind: Any) -> Any:
-        return kind(*(values[f"{number}.{j}"] for j in range(len(kind._fields))))
+        self._adopt(tuple(parts))
 
     def close(self) -> None:
         """Free the index."""

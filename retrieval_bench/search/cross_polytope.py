@@ -102,6 +102,8 @@ class CrossPolytope(LSH):
             values as the key of `simhash`.
     """
 
+    _functions = Functions
+
     def __init__(
         self,
         functions: int = 2,
@@ -110,7 +112,7 @@ class CrossPolytope(LSH):
         rotation: str = "pca",
         sketch_bits: int = 256,
         rerank: int = 5,
-        efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128),
+        efforts: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 96),
     ) -> None:
         if functions < 1 or (axes is not None and (axes < 1 or (2 * axes) ** functions > MOST_VERTICES)):
             raise BadConfig(
@@ -149,5 +151,8 @@ class CrossPolytope(LSH):
         functions: Functions = self._parts[1]
         size = functions.functions * functions.axes
         shifts = rows.shifts(projections[table * size : (table + 1) * size])
-        noise, probed = np.random.default_rng(0).standard_normal((DRAWS, size)), probes.keys[table, : probes.found[table]]
+        noise, probed = (
+            np.random.default_rng(0).standard_normal((DRAWS, size)),
+            probes.keys[table, : probes.found[table]],
+        )
         return np.array([np.isin(self._keys(noise + shift, functions)[0], probed).mean() for shift in shifts])

@@ -76,10 +76,12 @@ class E2LSH(LSH):
         width: of a cell, in standard deviations of the gallery's projections.
     """
 
+    _functions = Functions
+
     def __init__(
         self,
         functions: int | None = None,
-        width: float = 2.0,
+        width: float = 2.5,
         tables: int = 1,
         rotation: str = "pca",
         sketch_bits: int = 256,

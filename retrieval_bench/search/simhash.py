@@ -67,6 +67,8 @@ class SimHash(LSH):
     Vectors are centred, so that hyperplanes go through the middle of the gallery under every similarity.
     """
 
+    _functions = Functions
+
     def __init__(
         self,
         bits: int | None = None,

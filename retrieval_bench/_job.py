@@ -14,11 +14,11 @@ from retrieval_bench._scene import Scene, sample_of
 from retrieval_bench._store import Point, Store
 from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
 from retrieval_bench.choose import Choice
-from retrieval_bench.errors import UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.errors import IndexGone, UnsupportedSimilarity, WorkerFailed
 from retrieval_bench.types import SearchResult
 
 BLOCK_QUERIES = 4096
-EMPTY = {"build_s": None, "index_bytes": None, "peak_rss_bytes": None}
+EMPTY = {"build_s": None, "index_bytes": None, "peak_rss_bytes": None, "functional": None}
 
 
 class Job:
@@ -43,6 +43,7 @@ class Job:
             "params": self._recipe.params,
             "library": target.library,
             "library_version": self._recipe.version,
+            "family": str(target.family),
             "knob": target.knob,
             "effort_at_least_k": target.effort_at_least_k,
             "exact": target.exact,
@@ -76,7 +77,7 @@ class Job:
             old = None
         # A crash or a missing library is tried again; what was too slow or too large stays so under the same limits.
         given_up = old is not None and old["status"] == "failed" and old["limit_exceeded"] and old["limits"] == allowed
-        self.build |= {key: None if old is None else old[key] for key in EMPTY}
+        self.build |= {key: None if old is None else old.get(key) for key in EMPTY}
         self.build |= {"threads": build_threads, "limits": allowed, "limit_exceeded": given_up}
         self.build |= {"status": "failed" if given_up else "ok", "error": old["error"] if old and given_up else None}
 
@@ -111,8 +112,7 @@ class Job:
             )
         self._worker = WorkerProcess(self.name, limits)
         self._worker.ask(Start(self._recipe.factory, self._scene.query_file, self._scene.similarity))
-        if self.built:
-            self._worker.ask(Load(str(self._store.index)))
+        if self.built and self._loaded(self._worker):
             return
         part = self._store.fresh_index()
         order, threads = self._scene.order, int(self.build["threads"])
@@ -123,8 +123,19 @@ class Job:
             "build_s": built.seconds,
             "index_bytes": built.index_bytes,
             "peak_rss_bytes": built.peak_rss_bytes,
+            "functional": built.functional,
         }
         self._store.write_build(self.build)
+
+    def _loaded(self, worker: WorkerProcess) -> bool:
+        """Load what was built. A database that no longer has it leaves nothing to trust: all is measured anew."""
+        try:
+            worker.ask(Load(str(self._store.index)))
+        except IndexGone:
+            self._store.clear()
+            self.build |= EMPTY
+            return False
+        return True
 
     def _ask(self, request: Search | TimePass | Serve | Collide) -> Any:
         if self._worker is None:
@@ -158,9 +169,8 @@ class Job:
                 self._scene.check_scores(rows, scores)
         except ValueError as error:
             raise WorkerFailed(f"{self.name} at {point}: {error}") from error
-        highest = max(int(self.build["peak_rss_bytes"]), *(p.peak_rss_bytes for p in parts))
-        if highest > self.build["peak_rss_bytes"]:
-            self.build["peak_rss_bytes"] = highest
+        if (before := self.build["peak_rss_bytes"]) is not None:
+            self.build["peak_rss_bytes"] = max(before, *(p.peak_rss_bytes for p in parts))
             self._store.write_build(self.build)
         batch = {"seconds": sum(p.seconds for p in parts), "threads": threads, "n_queries": count}
         self._store.write_found(point, self._scene.queries.ids, result, batch)

@@ -65,11 +65,15 @@ class Build:
 
 @dataclass(frozen=True)
 class Built:
-    """Seconds of `Index.build` alone; bytes of the saved folder; peak resident bytes above those after the imports."""
+    """Seconds of `Index.build` alone; bytes of the saved folder; peak resident bytes above those after the imports.
+
+    Both are none where the index lives in a server. `functional` as in `Index`.
+    """
 
     seconds: float
-    index_bytes: int
-    peak_rss_bytes: int
+    index_bytes: int | None
+    peak_rss_bytes: int | None
+    functional: bool = False
 
 
 @dataclass(frozen=True)

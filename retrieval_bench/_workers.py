@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from retrieval_bench._messages import Close, Failure, Request
-from retrieval_bench.errors import OutOfSpace, WorkerFailed
+from retrieval_bench.errors import IndexGone, OutOfSpace, WorkerFailed
 
 POLL_S = 0.05
 GB = 1e9
@@ -76,7 +76,7 @@ class WorkerProcess:
 
         Raises:
             WorkerFailed: the backend raised, the process died. LimitExceeded: too slow, too much memory.
-            OutOfSpace: the disk is full.
+            OutOfSpace: the disk is full. IndexGone: what was saved is no longer in its database.
         """
         doing = type(request).__name__.lower()
         try:
@@ -88,6 +88,8 @@ class WorkerProcess:
         if isinstance(reply, Failure):
             if reply.disk_full:
                 raise OutOfSpace(f"the disk is full ({reply.message}); free some space and type the same command again")
+            if reply.kind == IndexGone.__name__:
+                raise IndexGone(f"{self.name}: {reply.message}")
             kind = "" if reply.ours else f"{reply.kind} in {doing}: "
             raise WorkerFailed(f"{self.name}: {kind}{reply.message}")
         return reply

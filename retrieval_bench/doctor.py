@@ -28,6 +28,8 @@ EXTRAS = {
     "hnswlib": ("hnswlib",),
     "annoy": ("annoy",),
     "usearch": ("usearch",),
+    "milvus": ("pymilvus", "milvus_lite"),
+    "milvus_server": ("milvus",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "peers": ("pytorch_metric_learning",),
 }

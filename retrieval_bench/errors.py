@@ -60,5 +60,9 @@ class OutOfSpace(RetrievalBenchError):
     """The disk is full; what was finished before is kept."""
 
 
+class IndexGone(RetrievalBenchError):
+    """A saved index named something in a database that is no longer there; the harness builds it again."""
+
+
 class WorkerFailed(RetrievalBenchError):
     """A worker process crashed, hung past its time limit, or exceeded its memory limit."""

@@ -153,7 +153,10 @@ class Worker:
         peak = resident_bytes(peak=True)
         del vectors
         self._index.save(Path(request.folder))
-        return Built(seconds, folder_bytes(Path(request.folder)), max(0, peak - self._baseline))
+        if self._index.remote:
+            return Built(seconds, None, None, self._index.functional)
+        held = folder_bytes(Path(request.folder))
+        return Built(seconds, held, max(0, peak - self._baseline), self._index.functional)
 
     def _search(self, request: Search) -> Found:
         self._use(request.threads)

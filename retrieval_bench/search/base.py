@@ -46,6 +46,9 @@ class Index(ABC):
     library: ClassVar[str | None] = None  # distribution of the backend, as pip names it; another version measures anew
     floor: ClassVar[bool] = False  # does not look at the query: only its time means something
     efforts: Sequence[int]  # values of the knob to measure, rising; empty where there is no knob
+    # Facts of one index, known once it is constructed:
+    remote: bool = False  # lives in a server: bytes of what `save` writes and memory of this process mean nothing
+    functional: bool = False  # shows that a backend works, not how fast it can be: its latency is not ranked
 
     @abstractmethod
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:

@@ -8,16 +8,14 @@ numbers from 0 to 255: there the bytes give the scores themselves.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types, uintp
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit, uintp
 from numpy.typing import NDArray
 
 from retrieval_bench._simd import _dot, _squared, has_vnni
+from retrieval_bench.search._prefetch import prefetch
 from retrieval_bench.types import Similarity
 
 BLOCK_ROWS = 16_384
@@ -132,27 +130,13 @@ def _limit(known, worst, error, length):  # type: ignore[no-untyped-def]
     return reach * reach * (1 + SLACK) + 1
 
 
-@intrinsic
-def _prefetch(typingctx, address):  # type: ignore[no-untyped-def]
-    """Ask for the cache line at an address; any processor may ignore it."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
-        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-        builder.call(prefetch, [builder.inttoptr(arguments[0], pointer), number(0), number(3), number(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.uintp), generate
-
-
 @njit(nogil=True, cache=True)
 def _fetch(table, row):  # type: ignore[no-untyped-def]
     """Ask for the bytes of a row, as far as it pays."""
     dim = uintp(table.shape[1])
     first = uintp(table.ctypes.data) + uintp(row) * dim
     for line in range(uintp(0), min(dim, uintp(FETCHED)), uintp(64)):
-        _prefetch(first + line)  # type: ignore[call-arg]
+        prefetch(first + line)  # type: ignore[call-arg]
 
 
 @njit(nogil=True, cache=True)

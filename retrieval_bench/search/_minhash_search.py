@@ -36,15 +36,9 @@ class Scratch(NamedTuple):
 def _collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
     tokens = np.empty(parts.vocabulary.size, np.int64)
     tokenize(query, parts.vocabulary, tokens)
-    signature = np.empty(tables * parts.bands.size, np.uint32)
-    sign(parts.mixed[tokens], parts.permutation, signature)
-    return gather(parts.bands, signature, tables, scratch.seen, scratch.found)
-
-
-@njit(nogil=True, cache=True)
-def collect(query, handle, tables, scratch):  # type: ignore[no-untyped-def]
-    """Write the places in the buckets of the first `tables` bands, each once, into `scratch.found`; how many."""
-    return _collect(query, handle.parts, tables, scratch)
+    signature = np.empty((1, tables * parts.bands.size), np.uint32)
+    sign(parts.mixed[tokens], parts.permutation, signature[0])
+    return gather(parts.bands, signature, 0, scratch.seen, scratch.found, tables)
 
 
 @njit(nogil=True, cache=True)

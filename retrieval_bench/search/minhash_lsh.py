@@ -14,7 +14,7 @@ from retrieval_bench._blocks import read_only
 from retrieval_bench.search import _bands, _filtered, _minhash, _tokens
 from retrieval_bench.search._handle import held
 from retrieval_bench.search._minhash_index import MinHashIndex
-from retrieval_bench.search._minhash_search import Parts, Scratch, collect, search
+from retrieval_bench.search._minhash_search import Parts, Scratch, search
 from retrieval_bench.types import Similarity
 
 LEAST_QUERIES = 32  # of a batch, for each thread
@@ -94,11 +94,9 @@ class MinHashLSH(MinHashIndex):
 
     def candidate_sets(self, queries: NDArray[np.float32], effort: int | None) -> list[NDArray[np.int64]]:
         """As in `Index`: the contents of the buckets read, rising."""
-        tables, scratch, sets = self._tables(effort), self._scratch(), []
-        for query in read_only(queries):
-            count = collect(query, self._handle, tables, scratch)
-            sets.append(np.sort(self._parts.order[scratch.found[:count]]).astype(np.int64))
-        return sets
+        signatures = self._signed(_tokens.tokens_of(queries, self._vocabulary))
+        found = _bands.Lookup(self._parts.bands)(signatures, self._tables(effort))
+        return [np.sort(self._parts.order[places]).astype(np.int64) for places in found]
 
     def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         places = np.empty(len(self._parts.order), np.int64)

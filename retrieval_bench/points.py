@@ -169,6 +169,7 @@ def _identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
         "build_s": build["build_s"],
         "index_bytes": build["index_bytes"],
         "peak_rss_bytes": build["peak_rss_bytes"],
+        "functional": bool(build["functional"]),  # its latency is not to be ranked
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,9 @@ class Measurement:
             if (job.name, k) not in self._choices:
                 quality = partial(self._quality, job, k)
                 efforts = [effort for effort in job.efforts if effort is not None]
-                self._choices[job.name, k] = cheapest(quality, efforts, self._goal.needed, self._goal.highest)
+                choice = cheapest(quality, efforts, self._goal.needed, self._goal.highest)
+                least = job.measured(Point(choice.effort, k)).effort or choice.effort  # HNSW: ef is never below k
+                self._choices[job.name, k] = replace(choice, effort=least)
 
     def _quality(self, job: Job, k: int, effort: int) -> float:
         point = job.measured(Point(effort, k))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,11 +107,3 @@ def _crossing(n: np.ndarray[Any, Any], ms: np.ndarray[Any, Any]) -> float:
     i = int(slower[-1])
     share = ahead[i] / (ahead[i] - ahead[i + 1])
     return float(np.exp(np.log(n[i]) + share * (np.log(n[i + 1]) - np.log(n[i]))))
-
-
-def facts(points: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
-    """Crossings as JSON values: none where an index is not faster at any measured size."""
-    return [
-        {"stage": stage, "index": index, "size": None if np.isinf(size) else round(size)}
-        for (stage, index), size in points.items()
-    ]

@@ -21,11 +21,13 @@ class Target:
         ann_recall: mean ann_recall@k at least, in (0, 1].
         metric: a label metric as its column is named: map_at_r, hit_rate@1, …
         loss: ANN loss of that metric at most: metric through exact search minus metric through the index, absolute.
+        break_even: also measure smaller galleries, to tell from which size each index beats exact search.
     """
 
     ann_recall: float | None = None
     metric: str | None = None
     loss: float | None = None
+    break_even: bool = False
 
     def __post_init__(self) -> None:
         if self.ann_recall is not None and (self.metric is not None or self.loss is not None):
@@ -39,6 +41,8 @@ class Target:
             raise BadConfig(f"target.ann_recall={self.ann_recall}: a share above 0 and up to 1 is needed, e.g. 0.95")
         if self.loss is not None and not 0 <= self.loss < 1:
             raise BadConfig(f"target.loss={self.loss}: a loss from 0 and below 1 is needed, e.g. 0.01")
+        if self.break_even and self.ann_recall is None:
+            raise BadConfig("target.break_even=true needs target.ann_recall=0.95, for instance: speed at which recall?")
 
     def __bool__(self) -> bool:
         return self.ann_recall is not None or self.metric is not None

@@ -31,6 +31,9 @@ _HERE = Path(__file__).resolve().parent
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
+_NO_TARGET = {"_target_": "retrieval_bench.choose.Target"}  # a record of before there were targets
+
+
 def _user_cache() -> str:
     from platformdirs import user_cache_dir
 
@@ -191,6 +194,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         similarity=similarity,
         k=k,
         cuts=cuts,
+        target=_build(config.get("target") or _NO_TARGET),
         origin=None if origin is None else origin.record,
     )
 

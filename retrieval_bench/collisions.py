@@ -37,7 +37,7 @@ def sampled_pairs(stage: Stage, exact: Exact) -> Pairs:
 def collision_table(stage: Stage, results: Sequence[IndexResult]) -> pd.DataFrame:
     """Pairs of all backends that have a theory.
 
-    Columns: stage, index, index_params, build_seed, effort, similarity (in the family's own terms), predicted
+    Columns: stage, index, index_params, build_seed, knob, effort, similarity (in the family's own terms), predicted
     (probability) and candidate (whether the pair met).
     """
     tables = [
@@ -46,6 +46,7 @@ def collision_table(stage: Stage, results: Sequence[IndexResult]) -> pd.DataFram
             index=result.build["index"],
             index_params=json.dumps(result.build["params"], sort_keys=True),
             build_seed=result.build["build_seed"],
+            knob=result.build["knob"],
             effort=effort,
         )
         for result in results
@@ -58,10 +59,10 @@ def collision_curves(table: pd.DataFrame) -> pd.DataFrame:
     """Pairs in bins of equal count by similarity, for every stage, index and effort.
 
     Returns:
-        stage, index, index_params, effort, similarity (mean of the bin), predicted (mean probability), measured (share
-        of candidates), measured_lo, measured_hi (95 %, Wilson 1927: as if pairs were independent), pairs.
+        stage, index, index_params, knob, effort, similarity (mean of the bin), predicted (mean probability), measured
+        (share of candidates), measured_lo, measured_hi (95 %, Wilson 1927: as if pairs were independent), pairs.
     """
-    keys = ["stage", "index", "index_params", "effort"]
+    keys = [name for name in ("stage", "index", "index_params", "knob", "effort") if name in table.columns]
     rows = []
     for key, group in table.groupby(keys, dropna=False, sort=False):
         ordered = group.sort_values("similarity", kind="stable")

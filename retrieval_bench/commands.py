@@ -155,7 +155,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _show(record: RunRecord, experiment: Experiment) -> None:
-    from retrieval_bench.pipeline import asked
+    from retrieval_bench.wanted import asked
     from retrieval_bench.report.table import RunFacts, render_table
 
     facts = RunFacts(

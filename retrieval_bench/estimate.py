@@ -40,11 +40,16 @@ class Work:
 
 @dataclass(frozen=True)
 class Timing:
-    """Rules of timing a point: `passes` and a discarded one, over at most `queries`, for at most `seconds`."""
+    """Rules of timing a point: `passes` and a discarded one, over at most `queries`, for at most `seconds`.
+
+    Attributes:
+        clients: seconds that concurrent clients take beside that.
+    """
 
     passes: int
     queries: int
     seconds: float
+    clients: float = 0.0
 
     @property
     def bound(self) -> float:
@@ -143,7 +148,7 @@ def forecast(works: Sequence[Work], timing: Timing, rows: Sequence[Mapping[str, 
                 if timed:
                     bounded |= single is None
                     took = timing.bound if single is None else (timing.passes + 1) * sampled * single
-                    seconds += min(timing.bound, took)
+                    seconds += min(timing.bound, took) + timing.clients
                 elif batch is not None:
                     seconds += work.n_queries * batch
                 elif work.index not in unknown:

@@ -16,6 +16,7 @@ from retrieval_bench.errors import BadConfig
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
+    from retrieval_bench.choose import Target
     from retrieval_bench.embed import Embed
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.measure import Measure
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 _KEYS = frozenset(
     {"pool", "encoder", "embed", "data", "transform", "search", "metric", "measure", "logger", "name", "seed", "stage"}
-    | {"similarity", "k", "cuts", "force", "strict", "allow", "paths"}
+    | {"similarity", "k", "cuts", "target", "force", "strict", "allow", "paths"}
 )
 
 
@@ -40,6 +41,7 @@ class Experiment:
         metrics: name → partial of a metric.
         loggers: name → constructor of a Lightning logger.
         k: search depths. cuts: cut-offs of the label metrics.
+        target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
     """
 
@@ -55,6 +57,7 @@ class Experiment:
     similarity: Similarity
     k: Sequence[int]
     cuts: Sequence[int]
+    target: Target
     origin: RunRecord | None = None
 
     def __post_init__(self) -> None:

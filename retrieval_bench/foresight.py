@@ -79,7 +79,8 @@ class Foresight:
     def _tell(self, encode: tuple[int, float] | None, works: Sequence[Work], dim: int) -> None:
         settings = self._experiment.measure
         rows = earlier_rows(self._experiment.folder.parent, processor())
-        timing = Timing(settings.passes, settings.max_queries, settings.max_seconds)
+        served = 0.0 if settings.clients is None else settings.client_seconds
+        timing = Timing(settings.passes, settings.max_queries, settings.max_seconds, served)
         self._said = True
         self._say(sentence(encode, forecast(works, timing, rows, scan_speed(dim))))
 
@@ -88,7 +89,10 @@ def _indexes(experiment: Experiment) -> Iterator[tuple[Candidate, int, str, list
     """Each index with each build seed, its parameters, and its points (effort, k); the floor takes no time."""
     for name, factory in experiment.search.items():
         params = {key: value for key, value in factory.keywords.items() if key != "efforts"}
-        points = [(effort, k) for k in experiment.k for effort in experiment.efforts(name)]
+        efforts = experiment.efforts(name)
+        if experiment.target:  # one of them will be chosen; the dearest is the bound
+            efforts = efforts[-1:]
+        points = [(effort, k) for k in experiment.k for effort in efforts]
         for seed in experiment.measure.build_seeds if name != "null" else ():
             yield Candidate(name, factory), seed, json.dumps(params, sort_keys=True), points
 

@@ -6,19 +6,23 @@ import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from retrieval_bench.break_even import crossings, measured_sizes
+from retrieval_bench.collisions import collision_table, sampled_pairs
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.environment import environment
 from retrieval_bench.errors import TooManyUnreadable
 from retrieval_bench.experiment import Experiment, silent
 from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
-from retrieval_bench.measure import Candidate, Plan, forget, measure, result_folder
-from retrieval_bench.points import exact_search, most_ignored, stage_rows
+from retrieval_bench.goals import goal_of
+from retrieval_bench.measure import IndexResult, Plan, forget, measure
+from retrieval_bench.points import Stage, exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
     SCHEMA,
     Progress,
@@ -34,12 +38,15 @@ from retrieval_bench.record import (
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.salvage import readable, recorded
 from retrieval_bench.stages import Prepared, data_fingerprint, prepare
+from retrieval_bench.wanted import CHOICE, candidates, choice_facts, merged, missing
 
 _log = logging.getLogger(__name__)
 
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
-_NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds")
-_TABLES = ("queries", "neighbours")
+_NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds", "clients", "client_seconds")
+_TABLES = ("queries", "neighbours", "collisions", "break_even")
+_CROSSING = ("target", "index")
+_KEYS = {"break_even": ["target", "stage", "index"]}  # of a table whose rows are no points of the run
 _POINT = ["stage", "index", "index_params", "effort", "build_seed"]
 
 
@@ -65,7 +72,8 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
     with only_one(folder):
         record, damaged = recorded(folder, say)
         force = bool(experiment.config["force"])
-        if record is None or damaged or force or _missing(experiment, stages, record):
+        names = [stage.stage.name for stage in stages]
+        if record is None or damaged or force or missing(experiment, names, record):
             if force:
                 _forget(experiment, stages, folder)
             write_yaml(folder / "config.yaml", portable(experiment.config, folder))
@@ -80,7 +88,7 @@ def _forget(experiment: Experiment, stages: Sequence[Prepared], folder: Path) ->
     """Remove what is to be measured again and nothing else; the record first, so that a kill leaves none that lies."""
     (folder / "record.json").unlink(missing_ok=True)
     for stage in stages:
-        forget(folder / "results" / stage.stage.name, _candidates(experiment), experiment.measure.build_seeds)
+        forget(folder / "results" / stage.stage.name, candidates(experiment), experiment.measure.build_seeds)
 
 
 def run_id(experiment: Experiment, stages: Sequence[Prepared]) -> str:
@@ -104,52 +112,6 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
     }
 
 
-def asked(experiment: Experiment, record: RunRecord) -> pd.DataFrame:
-    """The points of a record that this experiment asks for, and the floor; earlier commands may have left others."""
-    wanted = {(name, json.dumps(_params(factory), sort_keys=True)) for name, factory in experiment.search.items()}
-    efforts = {name: set(experiment.efforts(name)) for name in experiment.search}
-    rows = [
-        row
-        for row in record.rows
-        if row["index"] == "null"
-        or (
-            (row["index"], row["index_params"]) in wanted
-            and (row["status"] == "failed" or row["effort"] in efforts[row["index"]])
-            and row["build_seed"] in experiment.measure.build_seeds
-        )
-    ]
-    return pd.DataFrame(rows)
-
-
-def _candidates(experiment: Experiment) -> list[Candidate]:
-    return [Candidate(name, factory) for name, factory in experiment.search.items() if name != "null"]
-
-
-def _params(factory: Any) -> dict[str, Any]:
-    return {key: value for key, value in factory.keywords.items() if key != "efforts"}
-
-
-def _missing(experiment: Experiment, stages: Sequence[Prepared], old: RunRecord) -> list[tuple[Any, ...]]:
-    """Wanted operating points that a finished record lacks, or in which they failed."""
-    points = old.points
-    done = points[(points["half"] == "all") & (points["status"] == "ok")]
-    columns = ["stage", "index", "index_params", "effort", "build_seed", "k"]
-    have = {tuple(None if pd.isna(v) else v for v in row) for row in done[columns].itertuples(index=False)}
-    results = old.folder / "results"
-    return [
-        point
-        for stage in stages
-        for name, factory in experiment.search.items()
-        if name != "null"  # the floor is part of every measurement
-        for effort in experiment.efforts(name)
-        for seed in experiment.measure.build_seeds
-        for k in experiment.k
-        if (point := (stage.stage.name, name, json.dumps(_params(factory), sort_keys=True), effort, seed, k))
-        not in have
-        or not result_folder(results / stage.stage.name, Candidate(name, factory), seed).exists()  # its code changed
-    ]
-
-
 def _measured(
     experiment: Experiment, stages: Sequence[Prepared], folder: Path, old: RunRecord | None, progress: Progress
 ) -> RunRecord:
@@ -164,14 +126,40 @@ def _measured(
         exact = exact_search(stage, deepest, extra)
         progress(f"{stage.name}: exact truth", 1, 1)
         place = folder / "results" / stage.name
-        plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure)
-        results = measure(_candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
+        goal, pairs = goal_of(experiment.target, stage, exact), sampled_pairs(stage, exact)
+        plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure, goal, pairs)
+        results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
         stage_points, queries, neighbours = stage_rows(stage, exact, results)
         rows += stage_points
-        tables["queries"].append(queries)
-        tables["neighbours"].append(neighbours)
+        sizes = _break_even(experiment, stage, plan, place, progress)
+        found = (queries, neighbours, collision_table(stage, results), sizes)
+        for name, table in zip(_TABLES, found, strict=True):
+            tables[name].append(table)
         facts[stage.name] = prepared.facts | stage_facts(experiment, stage, exact, extra)
+        facts[stage.name] |= _chosen(experiment, stage, results, sizes)
     return _written(experiment, stages, folder, old, (rows, tables, facts))
+
+
+def _break_even(experiment: Experiment, stage: Stage, plan: Plan, place: Path, progress: Progress) -> pd.DataFrame:
+    """Points over smaller galleries, where they are asked for."""
+    if not experiment.target.break_even:
+        return pd.DataFrame()
+    rows = measured_sizes(candidates(experiment), stage, experiment.target, plan, place / "sizes", progress)
+    return pd.DataFrame(rows).assign(target=str(experiment.target))
+
+
+def _chosen(
+    experiment: Experiment, stage: Stage, results: Sequence[IndexResult], sizes: pd.DataFrame
+) -> dict[str, list[dict[str, Any]]]:
+    """What the target led to: the effort of each index, and the gallery size from which it beats exact search."""
+    target = str(experiment.target)
+    choices = [fact for result in results for fact in choice_facts(target, result)]
+    sizes_of = crossings(sizes) if len(sizes) else {}
+    even = [
+        {"target": target, "index": index, "size": None if size == inf else size}
+        for (_, index), size in sizes_of.items()
+    ]
+    return {"choices": choices, "break_even": even}
 
 
 def _written(
@@ -191,13 +179,12 @@ def _written(
         stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
         rows += [row for row, gone in zip(old.rows, stale, strict=True) if not gone and _point(row) not in mine]
         config["search"] = old.config["search"] | config["search"]
+        for stage, facts in found[2].items():
+            before = old.stages.get(stage, {})
+            for name, keys in (("choices", CHOICE), ("break_even", _CROSSING)):
+                facts[name] = merged(before.get(name, []), facts[name], keys)
     for name, parts in found[1].items():
-        file = folder / f"{name}.parquet"
-        before = readable(file) if old is not None else None
-        before = pd.DataFrame(columns=_POINT) if before is None else before
-        kept = before[[_point(row) not in mine for row in before[_POINT].to_dict("records")]]
-        filled = [part for part in (kept, *parts) if len(part)]
-        write_parquet(file, pd.concat(filled, ignore_index=True) if filled else before)
+        _add(folder / f"{name}.parquet", parts, _KEYS.get(name, _POINT), mine, old is not None)
     record = RunRecord(
         run_id=folder.name,
         name=str(experiment.config["name"]),
@@ -214,6 +201,29 @@ def _written(
     write_yaml(folder / "config.yaml", config)
     write_json(folder / "record.json", record.to_json())
     return RunRecord.load(folder)  # what a later command will read, to the last digit
+
+
+def _add(file: Path, parts: Sequence[pd.DataFrame], keys: list[str], mine: set[tuple[Any, ...]], go_on: bool) -> None:
+    """Write a table. What an earlier command wrote stays, but for rows of points that were measured anew."""
+    filled = [part for part in parts if len(part)]
+    before = readable(file) if go_on else None
+    if before is not None and len(before):
+        anew = mine.union(*({_key(row) for row in _distinct(part, keys)} for part in filled))
+        gone = [row for row in _distinct(before, keys) if _key(row) in anew]
+        stale = pd.DataFrame(gone, columns=keys).astype(before[keys].dtypes.to_dict()).assign(_stale=True)
+        marked = before[keys].merge(stale, how="left", on=keys)["_stale"]
+        filled.insert(0, before[marked.isna().to_numpy()])
+    filled = [part for part in filled if len(part)]
+    if filled or file.exists():
+        write_parquet(file, pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=keys))
+
+
+def _distinct(table: pd.DataFrame, keys: list[str]) -> list[dict[Any, Any]]:
+    return table[keys].drop_duplicates().to_dict("records")
+
+
+def _key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return tuple(None if pd.isna(value) else value for value in row.values())
 
 
 def _point(row: Mapping[Any, Any]) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from retrieval_bench.measure import IndexResult, PointResult
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.metric.distance_ratio import distance_ratio
 from retrieval_bench.nearest import rescore, tie_tolerance
+from retrieval_bench.seeds import seed_interval
 from retrieval_bench.stats import Interval, bootstrap_columns, halves, latency_intervals
 from retrieval_bench.truth import exact_neighbours, ignored_counts, judge, relevant_counts, remove_ignored, restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Judgement, SearchResult, Similarity
@@ -158,6 +159,8 @@ def _identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
         "similarity": str(stage.similarity),
         "index": build["index"],
         "backend": build["target"],
+        "family": build["family"],
+        "exact": build["exact"],
         "index_params": json.dumps(build["params"], sort_keys=True),
         "knob": build["knob"],
         "effort": None,
@@ -221,6 +224,7 @@ def _rows(
         yield row | {
             "qps_batch": batch,
             "batch_threads": point.batch_threads,
+            **_served(point, stage.seed),
             "candidate_fraction": None if candidates is None else float(candidates[mask].mean()) / len(stage.gallery),
             "empty_rate": float(empty[mask].mean()),
         }
@@ -228,6 +232,22 @@ def _rows(
 
 def _latency(point: PointResult, queries: NDArray[np.bool_] | slice, seed: int) -> dict[str, Interval]:
     return {} if point.timing is None else latency_intervals(point.timing.nanoseconds[:, queries], seed)
+
+
+def _served(point: PointResult, seed: int) -> dict[str, Any]:
+    """Queries a second of all clients together, and each query's milliseconds: means over rounds, with t-intervals."""
+    if not point.rounds:
+        return {}
+    columns: dict[str, list[float]] = {
+        "qps_clients": [len(served.nanoseconds) / served.seconds for served in point.rounds]
+    }
+    for name, share in (("clients_p50_ms", 0.5), ("clients_p99_ms", 0.99)):
+        columns[name] = [float(np.quantile(served.nanoseconds, share)) / 1e6 for served in point.rounds]
+    row: dict[str, Any] = {"clients": point.clients}
+    for name, values in columns.items():
+        found = seed_interval(values, seed)
+        row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}
+    return row
 
 
 def _query_tables(key: dict[str, Any], stage: Stage, point: PointResult, values: Values) -> Iterator[pd.DataFrame]:

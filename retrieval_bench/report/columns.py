@@ -13,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from retrieval_bench.report import text
+from retrieval_bench.report.families import by_family, family
 from retrieval_bench.report.rows import Row, depth, effort_label, failed, interval, label, number
 
 Cell = Callable[[Row], str]
 EMPTY = {text.BLANK, "0"}
+FEW = 4  # indexes that need no headings
 ALWAYS = 90  # columns to be kept at any width
 
 
@@ -57,6 +59,7 @@ def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
         width: columns of the terminal. What does not fit gives way: first the build parameters beside a name (they
             then stand below it), then columns by their `keep`.
     """
+    group = [row for _, members in by_family(group) for row in members]
     measured = [row for row in group if not failed(row)]
     columns = [
         column
@@ -132,10 +135,21 @@ def _filled(columns: Sequence[Column], group: Sequence[Row], folded: bool) -> Ta
     table.add_column("index", no_wrap=True, vertical="top")
     for i, column in enumerate(columns):
         table.add_column(column.header, justify="left" if i == 0 else "right", no_wrap=True, vertical="top")
-    for row, name in zip(group, _names(group, folded), strict=True):
+    heads = _heads(group)
+    for row, name, head in zip(group, _names(group, folded), heads, strict=True):
+        if head is not None:
+            table.add_row(Text(head, "italic dim"))
         cells = [text.BLANK if failed(row) and i >= 1 else column.cell(row) for i, column in enumerate(columns)]
         table.add_row(*map(Text, (name, *cells)), style="red" if failed(row) else None)
     return table
+
+
+def _heads(group: Sequence[Row]) -> list[str | None]:
+    """The family above a line, where one begins and there are many indexes."""
+    kinds = [str(family(row)) for row in group]
+    if len({label(row) for row in group}) <= FEW:
+        return [None] * len(kinds)
+    return [kind if i == 0 or kinds[i - 1] != kind else None for i, kind in enumerate(kinds)]
 
 
 def _names(group: Sequence[Row], folded: bool) -> list[str]:

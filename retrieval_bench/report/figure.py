@@ -14,6 +14,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
+from retrieval_bench.report.families import COLOURS, family
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -27,18 +28,8 @@ from retrieval_bench.report.rows import (
     panel_name,
     panels,
 )
+from retrieval_bench.search.base import Family
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; yellow is left out: too pale on white.
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-FAMILIES = {
-    "exact": ("exact", "flat"),
-    "graph": ("hnsw", "nsw", "cagra", "diskann", "vamana", "usearch", "voyager"),
-    "inverted list": ("ivf",),
-    "hashing": ("lsh", "minhash", "simhash"),
-    "tree": ("annoy", "kd", "ball"),
-    "server": ("milvus",),
-}
-OTHER = "other"
 MARKERS = "osD^vP*X"
 ON_FRONT = "front"
 # Where a label may stand beside its point, best first: offset in points, and the corner of the text that is put there.
@@ -58,18 +49,6 @@ COSTS = {
     "index_bytes": "index size, bytes",
     "build_s": "build time, s",
 }
-
-
-def family(index: str) -> str:
-    """The family that an index's name tells.
-
-    >>> family("hnsw_m32"), family("ivf"), family("mine")
-    ('graph', 'inverted list', 'other')
-    """
-    for name, words in FAMILIES.items():
-        if any(word in index.lower() for word in words):
-            return name
-    return OTHER
 
 
 def pareto_front(rows: Sequence[Row], metric: str, cost: str) -> list[Row]:
@@ -163,9 +142,9 @@ def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple
     metric, cost = columns
     rows = sorted(rows, key=lambda row: number(row, "effort"))
     name = str(rows[0]["index"])
-    kind = family(name)
+    kind = family(rows[0])
     legend = _legend(label(rows[0]), kind)
-    colour = COLOURS[[*FAMILIES, OTHER].index(kind)]
+    colour = COLOURS[kind]
     x, y = [number(row, cost) for row in rows], [number(row, metric) for row in rows]
     axis.errorbar(
         x, y, xerr=_bars(rows, cost), yerr=_bars(rows, metric), color=colour, marker=marker, markersize=5,
@@ -185,10 +164,10 @@ def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple
         text.set_gid(ON_FRONT if id(row) in best else None)
 
 
-def _legend(name: str, kind: str) -> str:
+def _legend(name: str, kind: Family) -> str:
     """Index, family and distinguishing build parameters: `hnsw (graph, m=32)`."""
     index, bracket, params = name.partition(" (")
-    if kind in {index, OTHER}:
+    if kind is Family.OTHER or kind == index:
         return name
     return f"{index} ({kind}, {params}" if bracket else f"{name} ({kind})"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report import text
+from retrieval_bench.report.break_even import round_size
 from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
 from retrieval_bench.report.table import RunFacts
 
@@ -42,8 +43,27 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         wide = open_metrics(exact, facts.get("tie_bounds", {}))
         if wide:
             yield f"Equal scores leave open ({stage}): {', '.join(wide)}; ties stand in random order."
+        yield from _targets(facts)
         if (engine := facts.get("engine")) and engine.get("engine"):
             yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
+
+
+def _targets(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What was asked of indexes and not reached, and the gallery sizes from which each beats exact search."""
+    for choice in facts.get("choices", []):
+        if not choice["reached"]:
+            best = max(choice["tried"].values())
+            yield (
+                f"{choice['index']} does not reach {choice['target']} at k = {choice['k']}:"
+                f" {abs(best):.3f} at effort {choice['effort']}"
+            )
+    sizes: dict[str, list[str]] = {}
+    for even in facts.get("break_even", []):
+        size = even["size"]
+        told = "never" if size is None else "at every size" if size == 0 else f"from {round_size(size)} vectors"
+        sizes.setdefault(even["target"], []).append(f"{even['index']} {told}")
+    for target, lines in sizes.items():
+        yield f"Faster than exact search, measured at {target}: {', '.join(lines)}."
 
 
 def open_metrics(row: Mapping[str, Any], bounds: Mapping[str, Sequence[float]]) -> list[str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.columns import index_table, simple, width_of
+from retrieval_bench.report.families import by_family
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -149,7 +150,7 @@ def _build_part(rows: Sequence[Row]) -> RenderableType:
         key = (label(row), row["stage"])
         if key not in seen or (failed(row) and not failed(seen[key])):
             seen[key] = row
-    order = distinct(rows, "label")
+    order = distinct([row for _, members in by_family(rows) for row in members], "label")
     previous = None
     for row in sorted(seen.values(), key=lambda row: order.index(label(row))):
         seconds = number(row, "build_s")

@@ -174,7 +174,7 @@ def exact_scores(
     queries: Vectors, gallery: Vectors, places: NDArray[np.int64], similarity: Similarity
 ) -> NDArray[np.float64]:
     """Scores [m, k] of gallery rows `places` [m, k] of each query; -inf where a place is negative."""
-    from retrieval_bench._tiles import pair_scores
+    from retrieval_bench._pairs import pair_scores
 
     out = np.empty(places.shape)
     if gallery.dtype not in NATIVE or not gallery.flags.c_contiguous:

@@ -7,40 +7,17 @@ ever. So the answer is that of the float32 product, and so is its proof.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import njit, types, uintp
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from retrieval_bench._microkernel import masks, masks_of_both
-from retrieval_bench._panels import PANEL, SLACK, Rows
+from retrieval_bench._masks import masks, masks_of_both
+from retrieval_bench._panels import PANEL
 from retrieval_bench._simd import has_vnni
+from retrieval_bench._thresholds import SPAN, set_limits, set_thresholds
 from retrieval_bench._tiles import consider
 
-SPAN = 512  # gallery vectors between two looks at the limits; what passes is counted for so many
 DENSE = 16  # where more than every 16th passes, one float32 product of all is cheaper than many of two vectors
-TINY = np.float32(1e-30)  # above whatever a float32 product can lose below its smallest number
-LOWEST = np.float32(-3e38)  # what a query without limit asks for; lines beyond the gallery are at -inf
-
-
-class Scratch(NamedTuple):
-    """What passes, for some panels and the queries of one scan; the second of each is for the other side."""
-
-    thresholds: NDArray[np.float32]  # [panels, 6b]
-    masks: NDArray[np.uint64]  # [panels, 6b], bit j = gallery vector j of the panel
-    other_thresholds: NDArray[np.float32]
-    other_masks: NDArray[np.uint64]
-    limits: NDArray[np.float32]  # [panels, 64], of the searches that the gallery vectors are
-    heights: NDArray[np.float32]  # [panels], their largest sizes
-
-
-def empty_scratch(rows: Rows) -> Scratch:
-    """Room for `SPAN` gallery vectors."""
-    shape = (SPAN // PANEL, len(rows.begins))
-    one, other = ((np.empty(shape, np.float32), np.empty(shape, np.uint64)) for _ in range(2))
-    return Scratch(*one, *other, np.empty((shape[0], PANEL), np.float32), np.empty(shape[0], np.float32))
 
 
 @intrinsic
@@ -80,39 +57,6 @@ def _product(left, i, right, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _set_thresholds(rows, panels, place, side, heights):  # type: ignore[no-untyped-def]
-    """What product + inverse · (what a column is lowered by) must reach, `side` being (what for each row, out).
-
-    `heights` are bounds on what a column is lowered by, for each panel of `place`; the bound is that of `_panels.py`.
-    """
-    levels, out = side
-    m = uintp(levels.size)
-    out[:, m:] = np.inf
-    for p in range(uintp(place[1])):
-        at = uintp(place[0]) + p
-        rest, norm, height = panels.rests[at], panels.norms[at], SLACK * heights[p] + TINY
-        line = out[p]
-        for i in range(m):
-            level = levels[i] - SLACK * abs(levels[i]) - height
-            value = -rows.inverses[i] * level - rows.of_rests[i] * rest - rows.of_norms[i] * norm
-            line[i] = value if value > LOWEST else LOWEST
-
-
-@njit(nogil=True, cache=True)
-def _set_limits(limits, first, scratch):  # type: ignore[no-untyped-def]
-    """Limits of the searches that the vectors from `first` on are; +inf, never reached, where there is none."""
-    for p in range(scratch.limits.shape[0]):
-        highest = np.float32(0)
-        for j in range(PANEL):
-            at = first + p * PANEL + j
-            limit = limits[at] if at < limits.size else np.float32(np.inf)
-            scratch.limits[p, j] = limit
-            if abs(limit) < np.inf:
-                highest = max(highest, abs(limit))
-        scratch.heights[p] = highest
-
-
-@njit(nogil=True, cache=True)
 def _count(masks, count):  # type: ignore[no-untyped-def]
     total = uintp(0)
     for p in range(count):
@@ -136,7 +80,7 @@ def scan_filtered(rows, panels, best, places, scratch):  # type: ignore[no-untyp
     for first in range(column, last, SPAN):
         width = min(SPAN, last - first)
         place = (first // PANEL, (width + PANEL - 1) // PANEL)
-        _set_thresholds(rows, panels, place, (limits, scratch.thresholds), panels.heights[place[0] :])
+        set_thresholds(rows, panels, place, (limits, scratch.thresholds), panels.heights[place[0] :])
         masks(rows, panels, place, (panels.halves[place[0] :], scratch.thresholds, scratch.masks))
         if _count(scratch.masks, place[1]) * DENSE > m * width:
             return first
@@ -170,9 +114,9 @@ def mask_both(rows, panels, best, places, scratch):  # type: ignore[no-untyped-d
     m, width = rows.vectors.shape[0], last - first
     place = (first // PANEL, (width + PANEL - 1) // PANEL)
     limits, half = best.limits[start : start + m], panels.half[start : start + m]
-    _set_thresholds(rows, panels, place, (limits, scratch.thresholds), panels.heights[place[0] :])
-    _set_limits(best.limits, first, scratch)
-    _set_thresholds(rows, panels, place, (half, scratch.other_thresholds), scratch.heights)
+    set_thresholds(rows, panels, place, (limits, scratch.thresholds), panels.heights[place[0] :])
+    set_limits(best.limits, first, scratch)
+    set_thresholds(rows, panels, place, (half, scratch.other_thresholds), scratch.heights)
     one = (panels.halves[place[0] :], scratch.thresholds, scratch.masks)
     other = (scratch.limits, scratch.other_thresholds, scratch.other_masks)
     masks_of_both(rows, panels, place, (one, other))

@@ -1,19 +1,18 @@
-"""Six queries times 64 gallery vectors in 8 bits, and which of the 384 products pass; for `_filter.py`.
+"""Six queries times 64 gallery vectors in 8 bits, and which of the 384 products pass; for `_masks.py`.
 
 The sums stay in registers from the first component to the test, so nothing is written but one bit a product. Emitted as
-LLVM instructions, because no loop that a compiler is given becomes this one; `masks_portable` says what it does.
+LLVM instructions, because no loop that a compiler is given becomes this one; `_masks.py` says it in plain loops.
 """
 
 from __future__ import annotations
 
-import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types, uintp
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from retrieval_bench._panels import BLOCK, PANEL
-from retrieval_bench._simd import I32, I64, WORDS, declared, dot_step, has_vnni, target_has_vnni
+from retrieval_bench._simd import I32, I64, WORDS, declared, dot_step, target_has_vnni
 
 FLOAT = ir.FloatType()
 FLOATS = ir.VectorType(FLOAT, 16)
@@ -71,8 +70,8 @@ def _emit_test(builder: ir.IRBuilder, products: list[ir.Value], inverse: ir.Valu
 
 
 @intrinsic
-def _block(typingctx, addresses):  # type: ignore[no-untyped-def]
-    """The masks of one block and one panel: addresses from `_codes` and `_side`, three more for the other side."""
+def block(typingctx, addresses):  # type: ignore[no-untyped-def]
+    """The masks of one block and one panel: addresses as `_masks.py` gives them, three more for the other side."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         if target_has_vnni(context):  # otherwise never reached: callers ask has_vnni()
@@ -93,74 +92,3 @@ def _emit_block(builder: ir.IRBuilder, addresses: list[ir.Value]) -> None:
         ]
         for side in range(6, len(addresses), 3):
             _emit_test(builder, products, inverse, [*addresses[side : side + 3], I64(i)])
-
-
-@njit(nogil=True, cache=True)
-def masks_portable(rows, panels, place, side):  # type: ignore[no-untyped-def]
-    """Bit j of out[p, i]: scale[j] · (codes of j · codes of i) + inverse[i] · lowered[p, j] >= threshold[p, i].
-
-    For all rows i and `place`: the first panel and their number; `side` is (lowered [p, 64], threshold [p, 6b], out).
-    """
-    first, count = place
-    lowered, threshold, out = side
-    words, columns = rows.codes.view(np.int8), panels.codes.view(np.uint8)
-    for p in range(count):
-        at = first + p
-        for i in range(out.shape[1]):
-            out[p, i] = 0
-            for j in range(PANEL):
-                total = rows.begins[i]
-                for s in range(columns.shape[1]):
-                    for b in range(4):
-                        word = np.int32(words[i // BLOCK, s, 4 * (i % BLOCK) + b])
-                        total += np.int32(columns[at, s, 4 * j + b]) * word
-                value = np.float32(total) * panels.scales[at, j] + rows.inverses[i] * lowered[p, j]
-                if value >= threshold[p, i]:
-                    out[p, i] |= np.uint64(1) << np.uint64(j)
-
-
-@njit(nogil=True, cache=True)
-def masks(rows, panels, place, side):  # type: ignore[no-untyped-def]
-    """As `masks_portable`, by vector instruction where there is one."""
-    if not has_vnni():  # type: ignore[call-arg]
-        masks_portable(rows, panels, place, side)
-        return
-    for p in range(uintp(place[1])):
-        for b in range(uintp(rows.codes.shape[0])):
-            _block((*_codes(rows, panels, place[0] + p, b), *_side(side, p, b)))
-
-
-@njit(nogil=True, cache=True)
-def masks_of_both(rows, panels, place, sides):  # type: ignore[no-untyped-def]
-    """As `masks` for two sides, for the price of one product."""
-    if not has_vnni():  # type: ignore[call-arg]
-        masks_portable(rows, panels, place, sides[0])
-        masks_portable(rows, panels, place, sides[1])
-        return
-    for p in range(uintp(place[1])):
-        for b in range(uintp(rows.codes.shape[0])):
-            _block((*_codes(rows, panels, place[0] + p, b), *_side(sides[0], p, b), *_side(sides[1], p, b)))
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _codes(rows, panels, panel, block):  # type: ignore[no-untyped-def]
-    """Addresses, by arithmetic: slices of arrays would cost as much as a tenth of the products."""
-    steps = uintp(rows.codes.shape[1])
-    return (
-        uintp(panels.codes.ctypes.data) + uintp(panel) * steps * uintp(4 * PANEL),
-        uintp(rows.codes.ctypes.data) + uintp(block) * steps * uintp(4 * BLOCK),
-        steps,
-        uintp(rows.begins.ctypes.data) + uintp(block) * uintp(4 * BLOCK),
-        uintp(panels.scales.ctypes.data) + uintp(panel) * uintp(4 * PANEL),
-        uintp(rows.inverses.ctypes.data) + uintp(block) * uintp(4 * BLOCK),
-    )
-
-
-@njit(nogil=True, cache=True, inline="always")
-def _side(side, p, block):  # type: ignore[no-untyped-def]
-    cell = uintp(p) * uintp(side[1].shape[1]) + uintp(block) * uintp(BLOCK)
-    return (
-        uintp(side[0].ctypes.data) + uintp(p) * uintp(4 * PANEL),
-        uintp(side[1].ctypes.data) + uintp(4) * cell,
-        uintp(side[2].ctypes.data) + uintp(8) * cell,
-    )

@@ -10,8 +10,9 @@ from threading import Lock
 import numpy as np
 
 from retrieval_bench._blocks import Arithmetic, Frame, Side, Vectors, exact_scores
-from retrieval_bench._filter import empty_scratch, mask_both, offer_columns, offer_rows, scan_filtered
+from retrieval_bench._filter import mask_both, offer_columns, offer_rows, scan_filtered
 from retrieval_bench._panels import Panels, Rows, empty_panels, fill_panels, quantised_rows
+from retrieval_bench._thresholds import empty_scratch
 from retrieval_bench._tiles import Best, first_limits, scan_columns, scan_rows
 
 # 512 × 512 products of float32 are 1 MiB: with the panels they come from they stay near a core. Fewer rows repack the

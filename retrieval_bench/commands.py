@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,31 +155,13 @@ def _say(console: Console, text: str) -> None:
 
 
 def _show(record: RunRecord, experiment: Experiment) -> None:
+    from retrieval_bench.report.remarks import run_facts
+    from retrieval_bench.report.table import render_table
     from retrieval_bench.wanted import asked
-    from retrieval_bench.report.table import RunFacts, render_table
 
-    facts = RunFacts(
-        protocol={key: value for key, value in record.protocol.items() if not isinstance(value, dict | None)},
-        nothing_relevant=max(
-            (s.get("nothing_relevant", {}).get("count", 0) for s in record.stages.values()), default=0
-        ),
-        unreadable=max((s.get("unreadable", 0) for s in record.stages.values()), default=0),
-        remarks=list(_remarks(record)),
-        files=[str(record.folder / name) for name in FILES if (record.folder / name).exists()],
-    )
+    facts = run_facts(record, [str(record.folder / name) for name in FILES if (record.folder / name).exists()])
     console = _console()
     console.print(render_table(asked(experiment, record), facts, width=min(console.width, WIDTH)))
-
-
-def _remarks(record: RunRecord) -> Iterator[str]:
-    """What the record tells of a stage beside its points."""
-    for stage, facts in record.stages.items():
-        if stored := facts.get("stored_neighbours"):
-            yield f"Exact search against the stored neighbours: ann_recall@{stored['k']} = {stored['ann_recall']:.4f}"
-        for metric, (low, high) in list(facts.get("tie_bounds", {}).items())[:1]:
-            yield f"Equal scores leave {metric} ({stage}) open from {low:.3f} to {high:.3f}; ties are in random order"
-        if (engine := facts.get("engine")) and engine.get("engine"):
-            yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
 
 
 def _query(args: argparse.Namespace) -> int:
@@ -206,15 +188,20 @@ def _compare(args: argparse.Namespace) -> int:
 def _data(args: argparse.Namespace) -> int:
     from retrieval_bench import cli
     from retrieval_bench.doctor import check_data, list_data
+    from retrieval_bench.errors import CorruptInput, DataNotFound
     from retrieval_bench.report.progress import StageProgress
 
     if args.action == "list":
         _console().print(list_data(cli.CONF))
         return 0
-    with StageProgress() as progress:
-        found = check_data(cli.experiment(args.overrides).data, progress)
+    try:
+        with StageProgress() as progress:
+            found = check_data(cli.experiment(args.overrides).data, progress)
+    except (CorruptInput, DataNotFound) as error:  # what is wrong is the answer here, not a failure to answer
+        _console().print(_escape(str(error)), highlight=False, soft_wrap=True)
+        return 1
     _console().print(found)
-    return 0
+    return int(found.wrong > 0)
 
 
 def _doctor(args: argparse.Namespace) -> int:

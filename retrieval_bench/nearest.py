@@ -123,7 +123,7 @@ def nearest_of_one(
 
     Falls back to `nearest_float32` for depths and dtypes that the short way does not serve.
     """
-    from retrieval_bench._tiles import DEEPEST, search_one
+    from retrieval_bench._pairs import DEEPEST, search_one
 
     if 0 < k <= min(DEEPEST, len(gallery)) and gallery.dtype in SHORT and query.dtype == np.float32:
         rows, scores = np.empty((1, k), np.int64), np.empty((1, k), np.float32)

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval_bench import _filter, _slab
-from retrieval_bench._filter import empty_scratch, mask_both, scan_filtered
-from retrieval_bench._microkernel import masks, masks_portable
+from retrieval_bench._filter import mask_both, scan_filtered
+from retrieval_bench._masks import masks, masks_portable
 from retrieval_bench._panels import BLOCK, PANEL, empty_panels, fill_panels, quantised_rows
+from retrieval_bench._thresholds import empty_scratch
 from retrieval_bench._tiles import empty_best
 from retrieval_bench.nearest import nearest, nearest_float32
 from retrieval_bench.types import Similarity

@@ -11,7 +11,20 @@ FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "m
 LAYERS = {
     **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "__init__"), 0),
     **dict.fromkeys(
-        ("_tiles", "_slab", "_blocks", "_simd", "_filter", "_panels", "_microkernel", "_convert"), 0
+        (
+            "_tiles",
+            "_slab",
+            "_blocks",
+            "_simd",
+            "_filter",
+            "_panels",
+            "_microkernel",
+            "_convert",
+            "_pairs",
+            "_masks",
+            "_thresholds",
+        ),
+        0,
     ),  # parts of nearest
     **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
     **dict.fromkeys(FOLDERS, 1),

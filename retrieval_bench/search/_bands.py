@@ -158,8 +158,8 @@ def _fill(slots, found, buckets, rows):  # type: ignore[no-untyped-def]
         starts[b] = starts[b - 1] + counts[b - 1]
     for at in range(slots.shape[0]):
         if slots[at, 1] != 0:
-            b = np.int64(slots[at, 1]) - 1
-            slots[at, 1] = (np.uint64(starts[b]) << np.uint64(32)) | np.uint64(counts[b])
+            known = np.int64(slots[at, 1]) - 1
+            slots[at, 1] = (np.uint64(starts[known]) << np.uint64(32)) | np.uint64(counts[known])
     for i in range(buckets.size):
         rows[starts[buckets[i]]] = i
         starts[buckets[i]] += 1

@@ -136,7 +136,7 @@ def _fetch(table, row):  # type: ignore[no-untyped-def]
     dim = uintp(table.shape[1])
     first = uintp(table.ctypes.data) + uintp(row) * dim
     for line in range(uintp(0), min(dim, uintp(FETCHED)), uintp(64)):
-        prefetch(first + line)  # type: ignore[call-arg]
+        prefetch(first + line)
 
 
 @njit(nogil=True, cache=True)

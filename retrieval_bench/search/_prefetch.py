@@ -10,10 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 
-@intrinsic
-def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
-    """Ask for the cache line at an address (uintp), which need not be valid. A processor may ignore it."""
-
+def _prefetch(typingctx, address):  # type: ignore[no-untyped-def]
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: list[ir.Value]) -> ir.Value:
         pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
@@ -22,3 +19,7 @@ def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
         return context.get_dummy_value()
 
     return types.void(types.uintp), generate
+
+
+# prefetch(address: uintp) asks for the cache line at an address, which need not be valid; a processor may ignore it.
+prefetch: Any = intrinsic(_prefetch)

@@ -1,4 +1,4 @@
-"""Words and bytes as the processor handles them, for compiled functions: LLVM's own operations, legal on every target."""
+"""Words and bytes as the processor handles them, for compiled functions; LLVM makes them fit every target."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as numba_intrinsic
 
 BLOCK = 64  # bytes that `at_most` looks at
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)
 BYTES = ir.VectorType(I8, BLOCK)
+intrinsic: Any = numba_intrinsic  # called without the typing context, which its own type asks for
 
 
 @intrinsic
@@ -68,4 +69,4 @@ def bytes_at(typingctx, address):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.inttoptr(arguments[0], I8.as_pointer())
 
-    return types.CPointer(types.uint8)(types.uintp), generate
+    return types.CPointer(types.uint8)(types.uintp), generate  # type: ignore[no-untyped-call]

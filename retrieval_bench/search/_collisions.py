@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 
 class NormalRows(NamedTuple):
-    """Rows seen from a query: on a random normal direction where the query is at z, row j is normal with mean
-    slope[j] · z and deviation deviation[j].
+    """Rows seen from a query.
+
+    On a random normal direction where the query is at z, row j is normal with mean slope[j] · z and deviation[j].
     """
 
     slope: NDArray[np.float64]  # [m]

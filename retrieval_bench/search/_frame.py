@@ -25,8 +25,10 @@ class Rotation(StrEnum):
 
 
 class Frame(NamedTuple):
-    """Centre and directions. Under dot, vectors get one component more, which makes all of them equally long, so that
-    the nearest by angle and distance is the largest product (Bachrach et al. 2014).
+    """Centre and directions.
+
+    Under dot, vectors get one component more, which makes all of them equally long, so that the nearest by angle and
+    distance is the largest product (Bachrach et al. 2014).
     """
 
     mean: NDArray[np.float32]  # [dim, or dim + 1 under dot]
@@ -112,7 +114,7 @@ def with_directions(frame: Frame, parts: list[NDArray[np.float32]]) -> Frame:
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
 def project(frame, query, out):  # type: ignore[no-untyped-def]
-    """out [m] = projections of one query [dim]: the compiled form of `bring` and the product."""
+    """Write the projections [m] of one query [dim]: the compiled form of `bring` and the product."""
     mean, matrix = frame.mean, frame.matrix
     dim, width = uintp(query.size), uintp(matrix.shape[1])
     full = uintp(mean.size)

@@ -1,4 +1,4 @@
-"""What the LSH backends share: hash tables, a bucket-ordered gallery, threads, files. A family adds its hash functions."""
+"""What the LSH backends share: hash tables, a bucket-ordered gallery, threads, files; a family adds hash functions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.search._collisions import NormalRows, normal_rows
 from retrieval_bench.search._frame import (
     Frame,
     Rotation,
@@ -26,7 +27,6 @@ from retrieval_bench.search._frame import (
     with_directions,
 )
 from retrieval_bench.search._handle import held
-from retrieval_bench.search._collisions import NormalRows, normal_rows
 from retrieval_bench.search._probes import Probes, Tables, tables_of
 from retrieval_bench.search._scan import WORDS, Store, all_signs
 from retrieval_bench.search.base import Family, Index
@@ -90,7 +90,7 @@ class LSH(Index):
         """Directions [dim, m] and the hash functions' other numbers, for n vectors like the centred sample `rows`."""
 
     def _directions(self, rows: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Directions [dim, tables · count]. PCA: the leading ones, then for each further table a turn of twice as many."""
+        """Directions [dim, tables · count]. PCA: the leading ones; further tables turn twice as many."""
         if self.rotation is Rotation.RANDOM:
             return rng.standard_normal((rows.shape[1], self.tables * count)).astype(np.float32)
         leading = principal(rows, min(rows.shape[1], count if self.tables == 1 else 2 * count), rng)
@@ -98,7 +98,7 @@ class LSH(Index):
         return np.concatenate([leading[:, :count], *turned], axis=1)
 
     @abstractmethod
-    def _keys(self, projections: NDArray[np.float32], functions: tuple[Any, ...]) -> NDArray[np.int64]:
+    def _keys(self, projections: NDArray[np.float32], functions: Any) -> NDArray[np.int64]:
         """Keys [tables, b] of projections [b, m]."""
 
     @property
@@ -163,6 +163,8 @@ class LSH(Index):
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """As in `Index`; one compiled call a query, or one for each chunk of a batch."""
         probes = 1 if effort is None else effort
+        if not queries.flags.carray:  # compiled for writable, contiguous arrays only
+            queries = np.array(queries, np.float32, order="C")
         self._asked = queries, probes
         kernel, q = self._kernels[0], len(queries)
         rows, scores = np.empty((q, k), np.int64), np.empty((q, k), np.float32)
@@ -176,7 +178,7 @@ class LSH(Index):
         return rows, scores
 
     def candidates(self) -> NDArray[np.int64]:
-        """Vectors in the buckets that the last call read, each once: [q]. Looked up again, so a search need not count."""
+        """Vectors in the buckets that the last call read, each once: [q]. Looked up anew; a search does not count."""
         queries, probes = self._asked
         return np.array([len(rows) for rows in self.candidate_sets(queries, probes)], np.int64)
 
@@ -223,14 +225,16 @@ class LSH(Index):
         return rows.cosine
 
     def _probed(self, query: NDArray[np.float32], effort: int | None) -> tuple[Probes, NDArray[np.float32]]:
+        query = np.require(query, np.float32, ["C", "W"])
         return self._kernels[1](self._handle, query, 1 if effort is None else effort)  # type: ignore[no-any-return]
 
     def save(self, path: Path) -> None:
         """Write `lsh.npz` and `lsh.json` into the folder."""
-        arrays, numbers = {}, {}
+        arrays: dict[str, Any] = {}
+        numbers: dict[str, Any] = {}
         for i, part in enumerate(self._parts):
             for j, value in enumerate(part):
-                into: dict[str, Any] = arrays if isinstance(value, np.ndarray) else numbers
+                into = arrays if isinstance(value, np.ndarray) else numbers
                 into[f"{i}.{j}"] = value
         np.savez(path / ARRAYS, allow_pickle=False, **arrays)
         (path / META).write_text(json.dumps(numbers), encoding="utf-8")

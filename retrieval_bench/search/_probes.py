@@ -91,7 +91,7 @@ def _pop(heap, costs, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def sequence(base, costs, steps, conflicts, keys, sets):  # type: ignore[no-untyped-def]
+def sequence(base, costs, steps, conflicts, keys, sets):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Fill keys [p] in rising order of cost, the unperturbed `base` first (Lv et al. 2007); returns how many there are.
 
     costs [o] rise, o ≤ OPTIONS; option j adds steps[j] to the key and excludes the options in the bits of conflicts[j].

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit, types, uintp
+from numba import carray, njit, types, uintp  # type: ignore[attr-defined]
 from numba.extending import overload
 from numpy.typing import NDArray
 
@@ -78,8 +78,8 @@ def all_signs(values, words):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _compare(sketches, start, asked, out, end, width):  # type: ignore[no-untyped-def]
-    """out[end:end + width] = different bits, at most 255, between the query's sketch and those of vectors from `start`.
+def _compare(sketches, start, asked, out, end, width):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Write to out[end:end + width] how many bits, at most 255, differ from the query's sketch from `start` on.
 
     sketches: [words, n] of one table. Plain loops: a view of an array costs as much as a short bucket.
     """
@@ -218,7 +218,7 @@ def _best(query, store, places, rows, scores):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def as_bytes(query, out):  # type: ignore[no-untyped-def]
-    """out [dim] uint8 = query, if all its components are whole numbers in 0…255; else false."""
+    """Write a query [dim] as uint8; false if its components are not all whole numbers in 0…255."""
     whole = True
     for d in range(uintp(query.size)):
         value = np.int32(min(max(query[d], np.float32(0)), np.float32(255)))
@@ -228,7 +228,7 @@ def as_bytes(query, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def answer(query, projections, store, spans, rows, scores):  # type: ignore[no-untyped-def]
+def answer(query, projections, store, spans, rows, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Write the rows [k] and scores [k] of one query, whose sketch are the signs of its projections [64 · words]."""
     asked = np.empty(store.sketches.shape[1], np.uint64)
     signs(projections, asked)

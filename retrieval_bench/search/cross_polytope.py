@@ -48,7 +48,7 @@ def _probe(parts, projections, count):  # type: ignore[no-untyped-def]
     """The `count` buckets of each table nearest to a query: vertices in the order of the squared loss of height."""
     _, functions, tables, _ = parts
     axes, number, probes = functions.axes, functions.functions, empty_probes(tables, count)
-    room = min(number * (2 * axes - 1), min(OPTIONS, count))  # a list of p probes has no use for more than p options
+    room = min(number * (2 * axes - 1), OPTIONS, count)  # a list of p probes has no use for more than p options
     costs, steps, owners = np.empty(room, np.float32), np.empty(room, np.int64), np.empty(room, np.int64)
     for t in range(tables.keys.shape[0]):
         base, size, place = np.int64(0), 0, np.int64(1)
@@ -104,7 +104,7 @@ class CrossPolytope(LSH):
 
     _functions = Functions
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         functions: int = 2,
         axes: int | None = None,
@@ -134,11 +134,11 @@ class CrossPolytope(LSH):
         turns = [leading @ orthogonal(leading.shape[1], axes, rng) for _ in range(count)]
         return np.concatenate(turns, axis=1), Functions(self.functions, axes)
 
-    def _keys(self, projections: NDArray[np.floating[Any]], functions: Functions) -> NDArray[np.int64]:
+    def _keys(self, projections: NDArray[np.floating[Any]], functions: Any) -> NDArray[np.int64]:
         heights = projections.reshape(len(projections), -1, functions.functions, functions.axes)
         top = np.abs(heights).argmax(axis=3)
         vertex = 2 * top + (np.take_along_axis(heights, top[..., None], 3)[..., 0] <= 0)
-        return (vertex @ (2 * functions.axes) ** np.arange(functions.functions, dtype=np.int64)).T
+        return np.asarray((vertex @ (2 * functions.axes) ** np.arange(functions.functions, dtype=np.int64)).T)
 
     @property
     def _kernels(self) -> tuple[Callable[..., None], Callable[..., Any]]:

@@ -78,7 +78,7 @@ class E2LSH(LSH):
 
     _functions = Functions
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         functions: int | None = None,
         width: float = 2.5,
@@ -110,10 +110,10 @@ class E2LSH(LSH):
     def _cells(self, projections: NDArray[Any], functions: Functions) -> NDArray[np.int64]:
         """Cells [b, tables, functions]."""
         scaled = projections.reshape(-1, *functions.shifts.shape) * np.float32(1 / functions.width) + functions.shifts
-        return np.floor(scaled).astype(np.int64)
+        return np.asarray(np.floor(scaled), np.int64)
 
-    def _keys(self, projections: NDArray[np.float32], functions: Functions) -> NDArray[np.int64]:
-        return (self._cells(projections, functions) * functions.factors).sum(axis=2).T
+    def _keys(self, projections: NDArray[np.float32], functions: Any) -> NDArray[np.int64]:
+        return np.asarray((self._cells(projections, functions) * functions.factors).sum(axis=2).T)
 
     @property
     def _kernels(self) -> tuple[Callable[..., None], Callable[..., Any]]:
@@ -125,7 +125,7 @@ class E2LSH(LSH):
     def _chances(
         self, table: int, projections: NDArray[np.float64], rows: NormalRows, probes: Probes
     ) -> NDArray[np.float64]:
-        """A row is in a cell with the chance that a normal number lies between its walls; buckets exclude one another."""
+        """A row is in a cell with the chance of a normal number between its walls; buckets exclude one another."""
         functions = self._parts[1]
         width, shift, size = functions.width, functions.shifts[table].astype(np.float64), functions.shifts.shape[1]
         own = projections[table * size : (table + 1) * size]

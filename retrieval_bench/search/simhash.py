@@ -1,4 +1,4 @@
-"""SimHash: a key is the signs of projections on hyperplanes' normals; buckets are read in the order of their distance."""
+"""SimHash: a key is the signs of projections on hyperplanes' normals; the nearest buckets are read first."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class SimHash(LSH):
 
     _functions = Functions
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         bits: int | None = None,
         tables: int = 1,
@@ -91,7 +91,7 @@ class SimHash(LSH):
             bits = min(bits, rows.shape[1])
         return self._directions(rows, bits, rng), Functions(bits)
 
-    def _keys(self, projections: NDArray[np.float32], functions: Functions) -> NDArray[np.int64]:
+    def _keys(self, projections: NDArray[np.float32], functions: Any) -> NDArray[np.int64]:
         signs = projections.reshape(len(projections), self.tables, functions.bits) > 0
         return (signs @ (1 << np.arange(functions.bits, dtype=np.int64))).T
 

@@ -1,4 +1,4 @@
-"""The command line: `retrieval-bench run | query | compare | data | doctor`. Imports nothing heavy before it must."""
+"""The command line: `retrieval-bench run | query | report | …`. Imports nothing heavy before it must."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ FILES = (
     "queries.parquet",
     "neighbours.parquet",
     "pareto.png",
+    "report.html",
     "unreadable.csv",
 )
 
@@ -59,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
+    report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
     compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -88,9 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a character shows ? instead
             stream.reconfigure(errors="replace")
     args = _parsed(argv)
-    command = {"run": _run, "query": _query, "compare": _compare, "data": _data, "doctor": _doctor}[args.command]
+    told = {"query": _query, "report": _report, "compare": _compare, "data": _data, "doctor": _doctor}
     try:
-        return command(args)
+        return {"run": _run, **told}[args.command](args)
     except RetrievalBenchError as error:
         _console(stderr=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         return 2
@@ -174,6 +178,19 @@ def _query(args: argparse.Namespace) -> int:
     console = _console()
     for renderable in answer(record, lambda: cli.reopen(record, args.allow), question):
         console.print(renderable)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from retrieval_bench.record import found_runs
+    from retrieval_bench.report.page import write_page
+
+    records, skipped = found_runs(args.runs)
+    for reason in skipped:
+        _console(stderr=True).print(f"skipped: {_escape(reason)}", highlight=False, soft_wrap=True)
+    alone = records[0].folder if len(records) == 1 else Path()
+    path = write_page(records, args.out or alone / "report.html")
+    print(path)
     return 0
 
 

@@ -36,6 +36,7 @@ from retrieval_bench.record import (
     written_whole,
 )
 from retrieval_bench.report.figure import pareto_figure, save_figure
+from retrieval_bench.report.page import write_page
 from retrieval_bench.salvage import readable, recorded
 from retrieval_bench.stages import Prepared, data_fingerprint, prepare
 from retrieval_bench.wanted import CHOICE, candidates, choice_facts, merged, missing
@@ -252,6 +253,7 @@ def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> No
     before = json.loads(told.read_text()) if told.exists() else {}
     if before.get("figure") != rows:
         save_figure(pareto_figure(record.points), figure)
+        write_page([record], record.folder / "report.html")
     factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
     if factories:
         from retrieval_bench.track import Story, track

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -190,6 +190,25 @@ def _near(folder: Path) -> str:
     return "a run folder is printed at the end of each run: runs/NAME/RUN"
 
 
+def found_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
+    """Finished runs in or below these folders, each once, in order; and why others cannot be read.
+
+    Raises:
+        BadConfig: there is none.
+    """
+    records, skipped = [], []
+    files = dict.fromkeys(file for folder in folders for file in sorted(folder.glob("**/record.json")))
+    for file in files:
+        try:
+            records.append(RunRecord.load(file.parent))
+        except CorruptInput as error:
+            skipped.append(str(error))
+    if not records:
+        below = ", ".join(map(str, folders))
+        raise BadConfig(f"no finished run below {below}{'; skipped: ' + '; '.join(skipped) if skipped else ''}")
+    return records, skipped
+
+
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """The points of every finished run below a folder, one row each, with its folder in `run`.
 
@@ -198,15 +217,8 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    tables, skipped = [], []
-    for file in sorted(Path(folder).glob("**/record.json")):
-        try:
-            record = RunRecord.load(file.parent)
-            tables.append(record.points.assign(run=str(file.parent), name=record.name))
-        except CorruptInput as error:
-            skipped.append(str(error))
-    if not tables:
-        raise BadConfig(f"no finished run below {folder}{'; skipped: ' + '; '.join(skipped) if skipped else ''}")
+    records, skipped = found_runs([Path(folder)])
+    tables = [record.points.assign(run=str(record.folder), name=record.name) for record in records]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["skipped"] = skipped
     return table

@@ -32,7 +32,9 @@ class Frame(NamedTuple):
     """
 
     mean: NDArray[np.float32]  # [dim, or dim + 1 under dot]
-    matrix: NDArray[np.float32]  # [the same, m]: the directions of the family, then those of the sketch, then zeros
+    matrix: NDArray[np.float32]  # [the same, m]: the directions of the family, then those for the sketch, then zeros
+    turn: NDArray[np.float32]  # [leading, bits]: what makes the sketch of the latter; [0, bits] where they are it
+    own: int  # directions of the family
     length: float  # under dot: what queries are scaled to; else 0
     longest: float  # under dot: norm of the longest gallery vector
 
@@ -68,7 +70,9 @@ def centred(vectors: NDArray[np.generic], similarity: Similarity, rng: np.random
             total, longest = total + squares.sum(), max(longest, float(np.sqrt(squares.max())))
         length = float(np.sqrt(total / len(vectors))) or 1.0
     dim = vectors.shape[1] + (similarity is Similarity.DOT)
-    frame = Frame(np.zeros(dim, np.float32), np.zeros((dim, 0), np.float32), length, longest)
+    frame = Frame(
+        np.zeros(dim, np.float32), np.zeros((dim, 0), np.float32), np.zeros((0, 0), np.float32), 0, length, longest
+    )
     return frame._replace(mean=bring(sample(vectors, rng), frame, False).mean(0, dtype=np.float64).astype(np.float32))
 
 
@@ -97,27 +101,53 @@ def orthogonal(dim: int, count: int, rng: np.random.Generator) -> NDArray[np.flo
     return np.concatenate(groups, axis=1)[:, :count].astype(np.float32)
 
 
-def sketch_directions(leading: NDArray[np.float32], bits: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Directions [dim, bits] whose signs are the sketch: random ones within the space of some leading directions.
+def with_directions(
+    frame: Frame, own: NDArray[np.float32], sketch: NDArray[np.float32], turn: NDArray[np.float32] | None = None
+) -> Frame:
+    """The frame with the directions of the family [dim, m] and those for the sketch.
 
-    What a vector has outside that space is small, and its signs would count as much as any.
+    The sketch is the signs along [dim, bits], or along [dim, leading] turned by [leading, bits]: in the space of some
+    leading directions. What a vector has outside that space is small, and its signs would count as much as any.
     """
-    return leading @ orthogonal(leading.shape[1], bits, rng)
+    padding = np.zeros((len(frame.mean), -(own.shape[1] + sketch.shape[1]) % LANES), np.float32)
+    matrix = np.ascontiguousarray(np.concatenate([own, sketch, padding], axis=1), np.float32)
+    turn = np.zeros((0, sketch.shape[1]), np.float32) if turn is None else np.ascontiguousarray(turn)
+    return frame._replace(matrix=matrix, turn=turn, own=own.shape[1])
 
 
-def with_directions(frame: Frame, parts: list[NDArray[np.float32]]) -> Frame:
-    """The frame with the directions of the family and of the sketch [dim, …] side by side."""
-    count = sum(part.shape[1] for part in parts)
-    padding = np.zeros((len(frame.mean), -count % LANES), np.float32)
-    return frame._replace(matrix=np.ascontiguousarray(np.concatenate([*parts, padding], axis=1), np.float32))
+def projected(rows: NDArray[np.float32], frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Projections of rows from `bring` on the family's directions [b, own] and the sketch's [b, bits]."""
+    values = np.asarray(rows @ frame.matrix, np.float32)
+    own, leading, bits = frame.own, *frame.turn.shape
+    if leading:
+        return values[:, :own], np.asarray(values[:, own : own + leading] @ frame.turn, np.float32)
+    return values[:, :own], np.ascontiguousarray(values[:, own : own + bits])
 
 
 @njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
-def project(frame, query, out):  # type: ignore[no-untyped-def]
-    """Write the projections [m] of one query [dim]: the compiled form of `bring` and the product."""
-    mean, matrix = frame.mean, frame.matrix
-    dim, width = uintp(query.size), uintp(matrix.shape[1])
-    full = uintp(mean.size)
+def _times(vector, matrix, out):  # type: ignore[no-untyped-def]
+    """Write vector [m] · matrix [m, width], four rows at once."""
+    width, rows = uintp(out.size), uintp(vector.size)
+    for j in range(width):
+        out[j] = 0
+    whole = rows - rows % uintp(4)
+    for d in range(uintp(0), whole, uintp(4)):
+        a, b, c, e = vector[d], vector[d + uintp(1)], vector[d + uintp(2)], vector[d + uintp(3)]
+        for j in range(width):
+            out[j] += (a * matrix[d, j] + b * matrix[d + uintp(1), j]) + (
+                c * matrix[d + uintp(2), j] + e * matrix[d + uintp(3), j]
+            )
+    for d in range(whole, rows):
+        a = vector[d]
+        for j in range(width):
+            out[j] += a * matrix[d, j]
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+def project(frame, query):  # type: ignore[no-untyped-def]
+    """Projections of one query [dim], those of the sketch behind those of the family: compiled `bring`, `projected`."""
+    mean, matrix, turn, own = frame.mean, frame.matrix, frame.turn, frame.own
+    dim, full = uintp(query.size), uintp(mean.size)
     scale = np.float32(1)
     if frame.length != 0.0:
         square = np.float32(0)
@@ -125,23 +155,17 @@ def project(frame, query, out):  # type: ignore[no-untyped-def]
             square += query[d] * query[d]
         if square > 0:
             scale = np.float32(frame.length / np.sqrt(np.float64(square)))
-    moved = np.empty(full + uintp(4), np.float32)
-    for d in range(full, full + uintp(4)):
-        moved[d] = 0
+    moved = np.empty(full, np.float32)
     for d in range(dim):
         moved[d] = query[d] * scale - mean[d]
     for d in range(dim, full):
         moved[d] = -mean[d]
-    for j in range(width):
-        out[j] = 0
-    whole = full - full % uintp(4)
-    for d in range(uintp(0), whole, uintp(4)):
-        a, b, c, e = moved[d], moved[d + uintp(1)], moved[d + uintp(2)], moved[d + uintp(3)]
-        for j in range(width):
-            out[j] += (a * matrix[d, j] + b * matrix[d + uintp(1), j]) + (
-                c * matrix[d + uintp(2), j] + e * matrix[d + uintp(3), j]
-            )
-    for d in range(whole, full):
-        a = moved[d]
-        for j in range(width):
-            out[j] += a * matrix[d, j]
+    values = np.empty(matrix.shape[1], np.float32)
+    _times(moved, matrix, values)
+    leading, bits = turn.shape
+    if leading == 0:
+        return values[: own + bits]
+    out = np.empty(own + bits, np.float32)
+    out[:own] = values[:own]
+    _times(values[own : own + leading], turn, out[own:])
+    return out

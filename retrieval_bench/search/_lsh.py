@@ -22,8 +22,8 @@ from retrieval_bench.search._frame import (
     centred,
     orthogonal,
     principal,
+    projected,
     sample,
-    sketch_directions,
     with_directions,
 )
 from retrieval_bench.search._handle import held
@@ -34,6 +34,7 @@ from retrieval_bench.types import Similarity
 
 META, ARRAYS = "lsh.json", "lsh.npz"
 SHARE = 1 / 64  # of the candidates, scored exactly beside `rerank` ones: more probes find more
+LEADING = 64  # principal directions that sketches are made of
 CHUNK = 64  # queries a thread takes at once
 
 
@@ -118,8 +119,8 @@ class LSH(Index):
         frame = centred(vectors, similarity, rng)
         rows = bring(sample(vectors, rng), frame, False)
         directions, functions = self._draw(len(vectors), rows, rng)
-        frame = with_directions(frame, [directions, self._sketch(rows, rng)])
-        keys, words = self._hashed(vectors, frame, directions.shape[1], functions)
+        frame = with_directions(frame, directions, *self._sketch(rows, rng))
+        keys, words = self._hashed(vectors, frame, functions)
         tables, orders = tables_of(keys)
         stored = vectors.dtype if vectors.dtype == np.uint8 else np.dtype(np.float32)
         place = np.empty(len(vectors), np.int32)
@@ -135,24 +136,25 @@ class LSH(Index):
         )
         self._adopt((frame, functions, tables, store))
 
-    def _sketch(self, rows: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    def _sketch(self, rows: NDArray[np.float32], rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
         if self.sketch_bits == 0:
-            return np.zeros((rows.shape[1], 0), np.float32)
+            return (np.zeros((rows.shape[1], 0), np.float32),)
         if self.rotation is Rotation.PCA:
-            return sketch_directions(principal(rows, min(rows.shape[1], 64), rng), self.sketch_bits, rng)
-        return orthogonal(rows.shape[1], self.sketch_bits, rng)
+            leading = principal(rows, min(rows.shape[1], LEADING), rng)
+            return leading, orthogonal(leading.shape[1], self.sketch_bits, rng)
+        return (orthogonal(rows.shape[1], self.sketch_bits, rng),)
 
     def _hashed(
-        self, vectors: NDArray[np.generic], frame: Frame, width: int, functions: tuple[Any, ...]
+        self, vectors: NDArray[np.generic], frame: Frame, functions: tuple[Any, ...]
     ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
         """Keys [tables, n] and sketches [n, words]."""
         keys = np.empty((self.tables, len(vectors)), np.int64)
         words = np.empty((len(vectors), self.sketch_bits // 64), np.uint64)
         step = block_rows(max(vectors.shape[1], frame.matrix.shape[1]))
         for start in range(0, len(vectors), step):
-            projections = bring(vectors[start : start + step], frame, False) @ frame.matrix
-            keys[:, start : start + step] = self._keys(projections[:, :width], functions)
-            all_signs(projections[:, width:], words[start : start + step])
+            own, sketch = projected(bring(vectors[start : start + step], frame, False), frame)
+            keys[:, start : start + step] = self._keys(own, functions)
+            all_signs(sketch, words[start : start + step])
         return keys, words
 
     def _adopt(self, parts: tuple[Any, ...]) -> None:

@@ -73,20 +73,17 @@ def _probe(parts, projections, count):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _search(handle, queries, count, rows, scores):  # type: ignore[no-untyped-def]
     parts = handle.parts
-    frame, functions, tables, store = parts
-    projections = np.empty(frame.matrix.shape[1], np.float32)
-    own = tables.keys.shape[0] * functions.functions * functions.axes
+    frame, _, _, store = parts
     for i in range(len(queries)):
-        project(frame, queries[i], projections)
+        projections = project(frame, queries[i])
         spans = _probe(parts, projections, count).spans
-        answer(queries[i], projections[own:], store, spans, rows[i], scores[i])
+        answer(queries[i], projections[frame.own :], store, spans, rows[i], scores[i])
 
 
 @njit(nogil=True, cache=True)
 def _probed(handle, query, count):  # type: ignore[no-untyped-def]
     parts = handle.parts
-    projections = np.empty(parts[0].matrix.shape[1], np.float32)
-    project(parts[0], query, projections)
+    projections = project(parts[0], query)
     return _probe(parts, projections, count), projections
 
 

@@ -1,22 +1,28 @@
 import numpy as np
 import pytest
 
-from retrieval_bench.search._frame import bring, centred, orthogonal, principal, project, with_directions
+from retrieval_bench.search._frame import bring, centred, orthogonal, principal, project, projected, with_directions
 from retrieval_bench.types import Similarity
 
 
+@pytest.mark.parametrize("turned", [True, False])
 @pytest.mark.parametrize("similarity", list(Similarity))
 @pytest.mark.parametrize("dim", [1, 3, 8, 33])
-def test_the_compiled_projection_of_a_query_is_that_of_blocks(similarity: Similarity, dim: int):
+def test_the_compiled_projection_of_a_query_is_that_of_blocks(similarity: Similarity, dim: int, turned: bool):
     rng = np.random.default_rng(dim)
     gallery, queries = rng.standard_normal((50, dim)) + 1, rng.standard_normal((5, dim)).astype(np.float32)
     frame = centred(gallery, similarity, rng)
-    frame = with_directions(frame, [orthogonal(len(frame.mean), 20, rng)])
-    out = np.empty(frame.matrix.shape[1], np.float32)
-    for query, expected in zip(queries, bring(queries, frame, True) @ frame.matrix, strict=True):
-        project(frame, query, out)
-        np.testing.assert_allclose(out, expected, atol=1e-5)
-    assert frame.matrix.shape[1] == 32 and not frame.matrix[:, 20:].any()
+    full = len(frame.mean)
+    own, sketch, turn = orthogonal(full, 20, rng), orthogonal(full, 6, rng), orthogonal(6, 64, rng)
+    frame = with_directions(frame, own, sketch, turn if turned else None)
+    rows = bring(queries, frame, True)
+    for query, row, left, right in zip(queries, rows, *projected(rows, frame), strict=True):
+        both = np.concatenate([left, right])
+        np.testing.assert_allclose(
+            both, np.concatenate([row @ own, row @ sketch @ turn if turned else row @ sketch]), atol=1e-5
+        )
+        np.testing.assert_allclose(project(frame, query), both, atol=1e-5)
+    assert frame.matrix.shape[1] == 32 and not frame.matrix[:, 26:].any()
 
 
 def test_a_larger_product_is_a_nearer_lifted_vector():
@@ -31,10 +37,10 @@ def test_a_larger_product_is_a_nearer_lifted_vector():
 
 def test_a_zero_query_has_projections():
     rng = np.random.default_rng(0)
-    frame = with_directions(centred(rng.standard_normal((9, 4)), Similarity.DOT, rng), [orthogonal(5, 3, rng)])
-    out = np.empty(16, np.float32)
-    project(frame, np.zeros(4, np.float32), out)
-    np.testing.assert_allclose(out, -frame.mean @ frame.matrix, atol=1e-6)
+    own, sketch = orthogonal(5, 3, rng), orthogonal(5, 64, rng)
+    frame = with_directions(centred(rng.standard_normal((9, 4)), Similarity.DOT, rng), own, sketch)
+    expected = -frame.mean @ np.concatenate([own, sketch], axis=1)
+    np.testing.assert_allclose(project(frame, np.zeros(4, np.float32)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("dim", [4, 20, 300])

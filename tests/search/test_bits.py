@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 from numba import njit, uintp
 
@@ -41,3 +46,14 @@ def fetch(address):
 
 def test_a_hint_may_point_anywhere():
     assert fetch(0) == fetch(12345) == 1
+
+
+def test_a_processor_without_wide_vectors_gives_the_same(tmp_path: Path):
+    """Compiled for the oldest 64-bit processor of this kind: no popcount, no 512-bit registers."""
+    plain = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
+    names = ("test_set_bits_and_the_lowest", "test_bytes_within_a_limit", "test_a_hint_may_point_anywhere")
+    code = f"import runpy; tests = runpy.run_path({__file__!r}); [tests[name]() for name in {names}]"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **plain}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.errors import BadConfig, CorruptInput, IndexGone, MissingExtra, WorkerFailed
+from retrieval_bench.errors import BadConfig, CorruptInput, IndexGone, MissingExtra, RetrievalBenchError, WorkerFailed
 from retrieval_bench.search.base import Family, Index
 from retrieval_bench.types import Similarity
 
@@ -28,6 +28,7 @@ SCHEMES = ("http", "https", "tcp", "unix")
 BATCH_BYTES = 16 * 2**20  # of vectors or answers in one message; servers refuse 64 MB
 DEEPEST = 16_384  # Milvus' own limit of k
 POLL_S, TELL_S = 0.02, 5.0
+NEVER_MS = 2**31 - 1
 
 
 class MilvusIndex(Index):
@@ -108,17 +109,21 @@ class MilvusIndex(Index):
         """
         self._file = file
         token, target = self._token(), self.uri if file is None else str(file)
+        options = {} if file is None else {"grpc.keepalive_time_ms": NEVER_MS}  # Milvus Lite hangs up on its pings
         try:
-            self._client = self._pymilvus.MilvusClient(target, token=token, timeout=self.connect_s)
+            client = self._pymilvus.MilvusClient(target, token=token, timeout=self.connect_s, grpc_options=options)
+            self._client = client
             self._client.list_collections(timeout=self.connect_s)  # also a wrong token is found out now
         except self._pymilvus.MilvusException as error:
             told = " ".join(str(error.message).split())
             if not self.remote:
                 raise WorkerFailed(f"{self._where} cannot be opened (another process may hold it): {told}") from error
-            if any(word in told.lower() for word in ("auth", "token", "password", "credential")):
-                hint = f"export {self.token_env or 'MILVUS_TOKEN'}=user:password and token_env={self.token_env}"
-                hint = hint if self.token_env else "export MILVUS_TOKEN=user:password and token_env=MILVUS_TOKEN"
-                raise BadConfig(f"{self._where} refuses the token: {told}; type {hint}") from error
+            if "UNAUTHENTICATED" in str(error.__cause__):  # which pymilvus itself reports as an unreachable server
+                name = self.token_env or "MILVUS_TOKEN"
+                raise BadConfig(
+                    f"{self._where} refuses the token of token_env={self.token_env}; type export {name}=user:password"
+                    f" and token_env={name} of this backend"
+                ) from error
             raise BadConfig(
                 f"{self._where} does not answer ({told}); start it (milvus-server --data"
                 " DIR), mend uri=…, or type uri=null for Milvus Lite"
@@ -131,12 +136,26 @@ class MilvusIndex(Index):
             yield
         except self._pymilvus.MilvusException as error:
             told = " ".join(str(error.message).split())[:500]
-            raise WorkerFailed(f"{self._where} failed in {doing}: {told}; is it up? Type the same command") from error
+            hint = "; look whether it is up, then type the same command" if self.remote else ""
+            raise WorkerFailed(f"{self._where} failed in {doing}: {told}{hint}") from error
 
     # Index
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
-        """Insert the gallery [n, dim] in batches, seal it, index it, load it. Milvus takes no seed."""
+        """Insert the gallery [n, dim] in batches, seal it, index it, load it. Milvus takes no seed.
+
+        Raises:
+            BadConfig: nobody answers, or the token is refused. WorkerFailed: Milvus failed, by a full disk, say;
+            nothing is left behind that could still be dropped.
+        """
+        try:
+            self._build(vectors, similarity)
+        except RetrievalBenchError:
+            with contextlib.suppress(WorkerFailed):
+                self._release(drop=True)
+            raise
+
+    def _build(self, vectors: NDArray[np.generic], similarity: Similarity) -> None:
         self._similarity, self._dim = similarity, vectors.shape[1]
         self._name = f"{PREFIX}{time.strftime('%Y%m%d_%H%M%S')}_{uuid4().hex[:12]}"
         self._connect(None if self.remote else self._new_file())
@@ -256,12 +275,15 @@ class MilvusIndex(Index):
 
     def close(self) -> None:
         """Drop the collection of a server unless it is kept; release Milvus Lite and its working file."""
-        if self._client is not None:
-            if self.remote and not self.keep:
-                with self._telling("drop"):
-                    self._client.drop_collection(self._name, timeout=self.timeout_s)
-            self._client.close()
-            self._client = None
+        self._release(drop=not self.keep)
+
+    def _release(self, drop: bool) -> None:
+        client, self._client = self._client, None
+        if client is not None and self.remote and drop and self._name:
+            with self._telling("drop"):
+                client.drop_collection(self._name, timeout=self.timeout_s)
+        if client is not None:
+            client.close()
         if self._file is not None:
             self._lite.release_server(str(self._file))
             self._file = None

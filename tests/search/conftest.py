@@ -1,0 +1,27 @@
+"""Databases keep the contract that all keep, but in `make test-slow`: each of their builds takes a second."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retrieval_bench.search.base import Family
+
+SEARCH = Path(__file__).parents[2] / "conf" / "search"
+
+
+@functools.cache
+def in_a_database(name: str) -> bool:
+    module, _, cls = yaml.safe_load((SEARCH / f"{name}.yaml").read_text())["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), cls).family is Family.SERVER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        name = getattr(item, "callspec", None) and item.callspec.params.get("name")
+        if item.path.name == "test_contract.py" and isinstance(name, str) and in_a_database(name):
+            item.add_marker(pytest.mark.slow)

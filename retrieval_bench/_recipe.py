@@ -14,6 +14,9 @@ from typing import Any
 from retrieval_bench.record import digest
 from retrieval_bench.search.base import Index
 
+PACKAGE = "retrieval_bench."
+KERNEL = "retrieval_bench.nearest"  # what exact search is made of
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -73,7 +76,20 @@ def _version(library: str | None) -> str | None:
 
 
 def _sources(target: type[Index]) -> list[str]:
-    """Digests of the files that define a class and the backends it derives from: edited code is measured anew."""
-    modules = [sys.modules[base.__module__] for base in target.__mro__ if issubclass(base, Index) and base is not Index]
-    files = [getattr(module, "__file__", None) for module in modules]  # a notebook has none
-    return [blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in files if file is not None]
+    """Digests of the files that define a class: edited code is measured anew.
+
+    These are its own file, those of the backends it derives from, and the private files of this package that they use.
+    """
+    modules = [base.__module__ for base in target.__mro__ if issubclass(base, Index) and base is not Index]
+    found = list(dict.fromkeys(modules))
+    for name in found:
+        found += [other for other in _private(name) if other not in found]
+    files = [getattr(sys.modules[name], "__file__", None) for name in found]  # a notebook has none
+    return sorted(blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in files if file is not None)
+
+
+def _private(module: str) -> list[str]:
+    """Private modules of this package whose functions and classes a module uses."""
+    used = {str(getattr(value, "__module__", None)) for value in vars(sys.modules[module]).values()}
+    private = {name for name in used if name.startswith(PACKAGE) and name.rpartition(".")[2].startswith("_")}
+    return sorted(private | (used & {KERNEL}))

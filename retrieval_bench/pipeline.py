@@ -176,14 +176,9 @@ def _written(
     mine = {_point(row) for row in rows}
     config = portable(experiment.config, folder)
     if old is not None:
-        again = {_point(row)[:3] for row in rows}
-        stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
-        rows += [row for row, gone in zip(old.rows, stale, strict=True) if not gone and _point(row) not in mine]
+        rows += _kept_rows(old, rows)
         config["search"] = old.config["search"] | config["search"]
-        for stage, facts in found[2].items():
-            before = old.stages.get(stage, {})
-            for name, keys in (("choices", CHOICE), ("break_even", _CROSSING)):
-                facts[name] = merged(before.get(name, []), facts[name], keys)
+        _keep_choices(old, found[2])
     for name, parts in found[1].items():
         _add(folder / f"{name}.parquet", parts, _KEYS.get(name, _POINT), mine, old is not None)
     record = RunRecord(
@@ -202,6 +197,21 @@ def _written(
     write_yaml(folder / "config.yaml", config)
     write_json(folder / "record.json", record.to_json())
     return RunRecord.load(folder)  # what a later command will read, to the last digit
+
+
+def _kept_rows(old: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an earlier command that are not measured anew; a failure goes when its index is tried again."""
+    mine, again = {_point(row) for row in rows}, {_point(row)[:3] for row in rows}
+    stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
+    return [row for row, gone in zip(old.rows, stale, strict=True) if not gone and _point(row) not in mine]
+
+
+def _keep_choices(old: RunRecord, stages: Mapping[str, dict[str, Any]]) -> None:
+    """Add what earlier targets led to."""
+    for stage, facts in stages.items():
+        before = old.stages.get(stage, {})
+        for name, keys in (("choices", CHOICE), ("break_even", _CROSSING)):
+            facts[name] = merged(before.get(name, []), facts[name], keys)
 
 
 def _add(file: Path, parts: Sequence[pd.DataFrame], keys: list[str], mine: set[tuple[Any, ...]], go_on: bool) -> None:

@@ -55,7 +55,7 @@ LAYERS = {
         ),
         2,
     ),
-    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
+    **dict.fromkeys(("experiment", "stages", "wanted", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("foresight", "origin", "request"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }

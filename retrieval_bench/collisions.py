@@ -56,7 +56,7 @@ def collision_table(stage: Stage, results: Sequence[IndexResult]) -> pd.DataFram
 
 
 def collision_curves(table: pd.DataFrame) -> pd.DataFrame:
-    """Pairs in bins of equal count by similarity, for every stage, index and effort.
+    """Pairs in bins of about equal count by similarity, for every stage, index and effort.
 
     Returns:
         stage, index, index_params, knob, effort, similarity (mean of the bin), predicted (mean probability), measured
@@ -66,8 +66,10 @@ def collision_curves(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, group in table.groupby(keys, dropna=False, sort=False):
         ordered = group.sort_values("similarity", kind="stable")
-        for part in np.array_split(np.arange(len(ordered)), min(BINS, len(ordered))):
-            cell = ordered.iloc[part]
+        values = ordered["similarity"].to_numpy()
+        firsts = [part[0] for part in np.array_split(values, min(BINS, len(values)))]
+        bins = np.searchsorted(np.unique(firsts), values, side="right")  # equal ones, as of token sets, stay together
+        for _, cell in ordered.groupby(bins):
             share = binomtest(int(cell["candidate"].sum()), len(cell))
             lo, hi = share.proportion_ci(method="wilson")
             found = {"measured": share.statistic, "measured_lo": lo, "measured_hi": hi, "pairs": len(cell)}

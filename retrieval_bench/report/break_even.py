@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
 
+from retrieval_bench.report.families import functional
 from retrieval_bench.report.rows import POINT, Row, best_of, effort_label, failed, label, number
 
 COST = "latency_p50_ms"
@@ -43,7 +44,7 @@ def break_even(tune: Sequence[Row], report: Sequence[Row], recall: float = 0.95)
     Returns:
         None where exact search or a good enough index was not measured.
     """
-    good = [row for row in tune if row["index"] != "exact" and number(row, "ann_recall") >= recall and not failed(row)]
+    good = [row for row in tune if row["index"] != "exact" and number(row, "ann_recall") >= recall and _ranked(row)]
     chosen = best_of(good, COST)
     exact = best_of([row for row in report if row["index"] == "exact" and not failed(row)], COST)
     if exact is None or chosen is None:
@@ -63,6 +64,10 @@ def break_even(tune: Sequence[Row], report: Sequence[Row], recall: float = 0.95)
         ann_recall=number(fastest, "ann_recall"),
         size=n * above[1] / above[0] if above[0] > 0 else inf,
     )
+
+
+def _ranked(row: Row) -> bool:
+    return not failed(row) and not functional(row)
 
 
 def _above_floor(row: Row) -> float:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from retrieval_bench.report import text
-from retrieval_bench.report.families import by_family, family
+from retrieval_bench.report.families import NOT_RANKED, by_family, family, functional
 from retrieval_bench.report.rows import Row, depth, effort_label, failed, interval, label, number
 
 Cell = Callable[[Row], str]
@@ -123,7 +123,8 @@ def _p95(row: Row) -> str:
 
 
 def _effort(row: Row) -> str:
-    return effort_label(row) or ("failed" if failed(row) else "")
+    told = effort_label(row) or ("failed" if failed(row) else "")
+    return f"{told} {NOT_RANKED}" if functional(row) else told
 
 
 def _percent(fraction: float) -> str:

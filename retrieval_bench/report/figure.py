@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite, nan
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-from matplotlib.transforms import Bbox
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import ArrayLike, NDArray
 
-from retrieval_bench.report.families import COLOURS, family
+from retrieval_bench.report.drawing import (
+    FIRST,
+    LINE,
+    family_legend,
+    legend_lines,
+    literal,
+    log_ticks,
+    place_labels,
+    plain_axes,
+    save_figure,
+)
+from retrieval_bench.report.families import NOT_RANKED, Style, functional, shade, styles
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -28,19 +41,9 @@ from retrieval_bench.report.rows import (
     panel_name,
     panels,
 )
-from retrieval_bench.search.base import Family
 
-MARKERS = "osD^vP*X"
-ON_FRONT = "front"
-# Where a label may stand beside its point, best first: offset in points, and the corner of the text that is put there.
-PLACES = (
-    ((-4, 3), "right", "bottom"),
-    ((5, -3), "left", "top"),
-    ((4, 3), "left", "bottom"),
-    ((-5, -3), "right", "top"),
-    ((0, 6), "center", "bottom"),
-    ((0, -6), "center", "top"),
-)
+__all__ = ["COSTS", "pareto_figure", "pareto_front", "save_figure"]
+
 COSTS = {
     "latency_p50_ms": "p50 latency of one query, ms",
     "latency_p95_ms": "p95 latency of one query, ms",
@@ -49,6 +52,18 @@ COSTS = {
     "index_bytes": "index size, bytes",
     "build_s": "build time, s",
 }
+MANY = 30  # points of a panel from which only curves' ends and the front tell their effort
+STRETCH = 0.01  # the axis of ann_recall: -log10(1 + STRETCH - value)
+RECALL_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What all panels of a figure share: its two columns and how each index looks."""
+
+    metric: str
+    cost: str
+    looks: Mapping[str, Style] = field(default_factory=dict)
 
 
 def pareto_front(rows: Sequence[Row], metric: str, cost: str) -> list[Row]:
@@ -61,133 +76,132 @@ def pareto_front(rows: Sequence[Row], metric: str, cost: str) -> list[Row]:
     return front
 
 
-def pareto_figure(points: pd.DataFrame, metric: str = "ann_recall", cost: str = "latency_p50_ms") -> Figure:
+def ranked(rows: Sequence[Row], cost: str) -> list[Row]:
+    """Rows that may stand on a front: measured, and where time is the cost, only those whose latency is ranked."""
+    timed = cost.startswith("latency")
+    return [row for row in rows if not failed(row) and not (timed and functional(row))]
+
+
+def pareto_figure(
+    points: pd.DataFrame, metric: str = "ann_recall", cost: str = "latency_p50_ms", titled: bool = True
+) -> Figure:
     """One panel a stage and depth: a quality metric against a cost on a logarithmic axis.
 
-    Points carry their 95 % intervals and their effort; a colour is a family, a marker an index. The grey line is the
-    Pareto front, the dashed one the floor. Failed points are not drawn but named below the panel.
+    Points carry their 95 % intervals and their effort; a colour is a family, a shade and a marker an index. The grey
+    line is the Pareto front, the dashed one the floor, drawn where it is near the points. Empty markers: an index
+    whose latency is not ranked, and so not on the front. Failed points are not drawn but named above the panel.
+    The axis of ann_recall is stretched towards 1, where indexes differ.
 
     Args:
         points: as in `points.parquet`.
         metric: column on the linear axis, more is better.
         cost: column on the logarithmic axis, less is better.
+        titled: name data, encoder and size above the panels.
 
     Raises:
         ValueError: a column is missing; names the numeric ones that exist.
     """
     rows = operating_points(points) if len(points) else []
+    _check(points, rows, (metric, cost))
+    with literal():
+        return _drawn(rows, _View(metric, cost, styles(rows)), titled)
+
+
+def _check(points: pd.DataFrame, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    blank = [str(column) for column in points.columns if points[column].isna().all()]
     numeric = [str(column) for column in points.select_dtypes("number").columns]
-    for column in (metric, cost):
-        if column not in numeric and not all(failed(row) for row in rows):
+    for column in columns:
+        if column not in numeric and column not in blank and not all(failed(row) for row in rows):
             raise ValueError(f"points have no numeric column {column!r}; choose among: {', '.join(numeric)}")
+
+
+def _drawn(rows: Sequence[Row], view: _View, titled: bool) -> Figure:
     groups = panels(rows)
     columns = min(2, max(1, len(groups)))
     lines = max(1, -(-len(groups) // columns))
-    figure = Figure(figsize=(6.4 * columns, 4.4 * lines), dpi=150, layout="constrained")
+    tall = max(4.4, LINE * (legend_lines(rows) + 4) / lines)
+    figure = Figure(figsize=(6.2 * columns + 1.8, tall * lines), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axis, group in zip(axes, groups, strict=False):
-        _panel(axis, group, metric, cost)
+        _panel(axis, group, view)
     for axis in axes[len(groups) :]:
         axis.set_axis_off()
-    if rows:
+    drawn = [row for row in rows if _drawable(row, view)]
+    for axis in axes[: len(groups)]:
+        _scales(axis, drawn, view)
+    if rows and titled:
         row = rows[0]
-        figure.suptitle(
-            f"{row['data']} · {row['encoder']} · {row['similarity']} · {number(row, 'n_gallery'):,.0f} vectors",
-            fontsize=11,
-        )
+        size = number(row, "n_gallery")
+        told = [str(row[name]) for name in ("data", "encoder", "similarity")]
+        figure.suptitle(" · ".join([*told, f"{size:,.0f} vectors"] if isfinite(size) else told), fontsize=11)
+    hollow = [label(row) for row in drawn if functional(row)] if view.cost.startswith("latency") else []
+    family_legend(figure, drawn, view.looks, _signs(drawn, view), hollow)
     figure.draw_without_rendering()  # fixes where the axes are
     for axis in axes[: len(groups)]:
-        _place_labels(figure, axis)
+        place_labels(figure, axis)
     return figure
 
 
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write a figure as what the suffix says (.png, .svg, .pdf); under a temporary name first, then renamed."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    figure.savefig(part)
-    part.replace(path)
-    return path
+def _drawable(row: Row, view: _View) -> bool:
+    return not failed(row) and isfinite(number(row, view.metric)) and number(row, view.cost) > 0
 
 
-def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
+def _panel(axis: Axes, group: Sequence[Row], view: _View) -> None:
+    metric, cost = view.metric, view.cost
     axis.set_xscale("log")
-    axis.grid(True, which="major", color="0.92", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
+    plain_axes(axis)
     axis.set_title(panel_name(group), fontsize=10)
-    axis.set_xlabel(COSTS.get(cost, cost))
-    axis.set_ylabel(f"{metric}@{depth(group)}" if metric in {"ann_recall", "distance_ratio"} else metric)
-    axis.tick_params(labelleft=True, labelbottom=True)
+    axis.set_xlabel(COSTS.get(cost, cost), fontsize=9)
+    axis.set_ylabel(f"{metric}@{depth(group)}" if metric in {"ann_recall", "distance_ratio"} else metric, fontsize=9)
     axis.margins(0.06, 0.08)
-    drawn = [row for row in group if not failed(row) and isfinite(number(row, metric)) and number(row, cost) > 0]
-    front = pareto_front(drawn, metric, cost)
+    drawn = [row for row in group if _drawable(row, view)]
+    front = pareto_front(ranked(drawn, cost), metric, cost)
     axis.plot(
         [number(row, cost) for row in front], [number(row, metric) for row in front],
-        color="0.8", linewidth=5, solid_capstyle="round", zorder=1, label="Pareto front",
+        color="0.85", linewidth=6, solid_capstyle="round", zorder=1, label="Pareto front",
     )  # fmt: skip
-    for i, index in enumerate(distinct(group, "label")):
-        rows = [row for row in drawn if row["label"] == index]
-        _curve(axis, rows, front, (metric, cost), MARKERS[i % len(MARKERS)])
+    for index in distinct(group, "label"):
+        _curve(axis, [row for row in drawn if row["label"] == index], view)
+    _efforts(axis, drawn, front, view)
     _floor(axis, drawn, cost)
-    _missing(axis, group)
-    _ticks(axis)
-    if drawn:
-        axis.legend(fontsize=8, frameon=False, loc="lower right")
+    names = distinct([row for row in group if failed(row)], "label")
+    if names:
+        axis.set_title(f"failed: {', '.join(names)}", loc="right", fontsize=8, color="#D55E00")
+        axis.set_title(panel_name(group), loc="left", fontsize=10)
+        axis.set_title("", loc="center")
 
 
-def _curve(axis: Axes, rows: Sequence[Row], front: Sequence[Row], columns: tuple[str, str], marker: str) -> None:
+def _curve(axis: Axes, rows: Sequence[Row], view: _View) -> None:
     if not rows:
         return
-    metric, cost = columns
     rows = sorted(rows, key=lambda row: number(row, "effort"))
-    name = str(rows[0]["index"])
-    kind = family(rows[0])
-    legend = _legend(label(rows[0]), kind)
-    colour = COLOURS[kind]
-    x, y = [number(row, cost) for row in rows], [number(row, metric) for row in rows]
+    look = view.looks[label(rows[0])]
+    aside = functional(rows[0]) and view.cost.startswith("latency")
     axis.errorbar(
-        x, y, xerr=_bars(rows, cost), yerr=_bars(rows, metric), color=colour, marker=marker, markersize=5,
-        linewidth=1.2, elinewidth=0.9, capsize=2, zorder=3, label=legend,
+        [number(row, view.cost) for row in rows], [number(row, view.metric) for row in rows],
+        xerr=_bars(rows, view.cost), yerr=_bars(rows, view.metric), color=look.colour, marker=look.marker,
+        markerfacecolor="white" if aside else look.colour, linestyle="--" if aside else "-",
+        markersize=4.5, linewidth=1.2, elinewidth=0.7, capsize=1.5, zorder=3, label=label(rows[0]),
     )  # fmt: skip
+
+
+def _efforts(axis: Axes, drawn: Sequence[Row], front: Sequence[Row], view: _View) -> None:
+    """The effort of each point; of many points only those on the front and at the ends of curves."""
     best = {id(row) for row in front}
-    for row, a, b in zip(rows, x, y, strict=True):
-        text = axis.annotate(
-            effort_label(row) or name,
-            (a, b),
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=7,
-            color=colour,
-            zorder=4,
-        )
-        text.set_gid(ON_FRONT if id(row) in best else None)
-
-
-def _legend(name: str, kind: Family) -> str:
-    """Index, family and distinguishing build parameters: `hnsw (graph, m=32)`."""
-    index, bracket, params = name.partition(" (")
-    if kind is Family.OTHER or kind == index:
-        return name
-    return f"{index} ({kind}, {params}" if bracket else f"{name} ({kind})"
-
-
-def _place_labels(figure: Figure, axis: Axes) -> None:
-    """Put each effort where it hides no point and no other label, those on the front first; else leave it out."""
-    texts = [text for text in axis.texts if isinstance(text, Annotation)]
-    marks = [axis.transData.transform(text.xy) for text in texts]
-    reach = 3.2 * figure.dpi / 72
-    taken = [Bbox.from_extents(x - reach, y - reach, x + reach, y + reach) for x, y in marks]
-    for text in sorted(texts, key=lambda text: text.get_gid() != ON_FRONT):
-        left, right, *others = PLACES
-        for offset, side, edge in (left, right, *others) if text.get_gid() == ON_FRONT else (right, left, *others):
-            text.set(position=offset, horizontalalignment=side, verticalalignment=edge)
-            box = text.get_window_extent()
-            if axis.bbox.x0 <= box.x0 and box.x1 <= axis.bbox.x1 and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-        else:
-            text.set_visible(False)
+    ends = set()
+    for index in distinct(drawn, "label"):
+        curve = [row for row in drawn if label(row) == index]
+        ends |= {id(curve[0]), id(curve[-1])}
+    for row in drawn:
+        if len(drawn) >= MANY and id(row) not in best | ends:
+            continue
+        axis.annotate(
+            effort_label(row) or str(row["index"]), (number(row, view.cost), number(row, view.metric)),
+            xytext=(0, 0), textcoords="offset points", fontsize=6.5, zorder=4,
+            color=shade(view.looks[label(row)].colour, -0.2),
+            gid=FIRST if id(row) in best else None,
+        )  # fmt: skip
 
 
 def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
@@ -202,20 +216,41 @@ def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
 
 
 def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:
-    floors = [value for row in rows if isfinite(value := number(row, "latency_floor_ms"))]
-    if cost.startswith("latency") and floors:
-        axis.axvline(
-            max(floors), color="0.45", linestyle="--", linewidth=1, zorder=2, label=f"floor, {max(floors):.2g} ms"
-        )
+    """A line where it takes no room from the points; else told beside the axis."""
+    floors = [value for row in rows if (value := number(row, "latency_floor_ms")) > 0]
+    if not cost.startswith("latency") or not floors:
+        return
+    floor = max(floors)
+    if floor * 3 >= min(number(row, cost) for row in rows):
+        axis.axvline(floor, color="0.45", linestyle="--", linewidth=1, zorder=2, label=f"floor, {floor:.2g} ms")
+    axis.set_xlabel(f"{axis.get_xlabel()} (floor: {floor:.2g})", fontsize=9)
 
 
-def _missing(axis: Axes, group: Sequence[Row]) -> None:
-    names = distinct([row for row in group if failed(row)], "label")
-    if names:
-        axis.set_title(f"failed: {', '.join(names)}", loc="right", fontsize=8, color="#D55E00")
+def _signs(drawn: Sequence[Row], view: _View) -> list[tuple[Artist, str]]:
+    if not drawn:
+        return []
+    signs: list[tuple[Artist, str]] = [(Line2D([], [], color="0.85", linewidth=6), "Pareto front")]
+    if view.cost.startswith("latency") and any(functional(row) for row in drawn):
+        hollow = Line2D([], [], color="0.4", marker="o", markersize=5, markerfacecolor="white", linestyle="--")
+        signs.append((hollow, f"{NOT_RANKED} latency not ranked"))
+    return signs
 
 
-def _ticks(axis: Axes) -> None:
-    axis.xaxis.set_major_locator(LogLocator(base=10))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+def _scales(axis: Axes, drawn: Sequence[Row], view: _View) -> None:
+    costs, values = ([number(row, column) for row in drawn] for column in (view.cost, view.metric))
+    if costs:
+        log_ticks(axis.xaxis, min(costs), max(costs))
+    if view.metric == "ann_recall" and values and max(values) <= 1:
+        axis.set_yscale("function", functions=(_stretched, _unstretched))
+        axis.set_ylim(max(0.0, min(values) - 0.3 * (1.02 - min(values))), 1.0015)
+        axis.yaxis.set_major_locator(FixedLocator(RECALL_TICKS))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.yaxis.set_minor_locator(NullLocator())
+
+
+def _stretched(value: ArrayLike) -> NDArray[np.float64]:
+    return -np.log10(np.maximum(1 + STRETCH - np.asarray(value, np.float64), 1e-6))
+
+
+def _unstretched(place: ArrayLike) -> NDArray[np.float64]:
+    return 1 + STRETCH - 10 ** -np.asarray(place, np.float64)

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from retrieval_bench.naming import index_labels
+from retrieval_bench.report.drawing import literal, plain_axes
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SHOWN = 5  # efforts of an index: more would hide one another
-COLUMNS = 3
+COLUMNS = 2
+DARKEST, PALEST = 0.05, 0.82  # of viridis: efforts rise from dark to pale
 
 
 def collision_figure(curves: pd.DataFrame) -> Figure:
@@ -29,38 +32,41 @@ def collision_figure(curves: pd.DataFrame) -> Figure:
     panels = list(curves.groupby(["stage", "index", "index_params"], sort=False))
     columns = min(COLUMNS, len(panels))
     lines = -(-len(panels) // columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * lines), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
-    labels = index_labels([(str(index), str(params)) for (_, index, params), _ in panels])
-    for axis, ((stage, index, params), group) in zip(axes, panels, strict=False):
-        _panel(axis, group, f"{labels[str(index), str(params)]} · {stage}")
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
+    with literal():
+        figure = Figure(figsize=(5.2 * columns, 3.5 * lines), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=True).flatten()
+        labels = index_labels([(str(index), str(params)) for (_, index, params), _ in panels])
+        for axis, ((stage, index, params), group) in zip(axes, panels, strict=False):
+            _panel(axis, group, f"{labels[str(index), str(params)]} · {stage}")
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
     return figure
 
 
 def _panel(axis: Axes, group: pd.DataFrame, title: str) -> None:
-    axis.set_title(title, fontsize=9)
-    axis.set_xlabel("similarity in the family's own terms")
-    axis.set_ylabel("share of pairs that are candidates")
-    axis.grid(True, color="0.92", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.tick_params(labelleft=True)
+    plain_axes(axis)
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel("similarity in the family's own terms", fontsize=9)
+    axis.set_ylabel("share of pairs that are candidates", fontsize=9)
     knob = _knob(group)
     known = _spread(sorted(group["effort"].dropna().unique()))
     parts = [(f"{knob} {effort:g}", group[group["effort"] == effort]) for effort in known] or [(knob, group)]
-    for colour, (name, part) in zip(COLOURS, parts, strict=False):
+    handles = []
+    for i, (name, part) in enumerate(parts):
+        colour = mpl.colormaps["viridis"](DARKEST + (PALEST - DARKEST) * i / max(1, len(parts) - 1))
         rows = part.sort_values("similarity")
-        axis.plot(rows["similarity"], rows["predicted"], color=colour, linewidth=1.2, label=name)
+        axis.plot(rows["similarity"], rows["predicted"], color=colour, linewidth=1.3, label=name)
         bars = [rows["measured"] - rows["measured_lo"], rows["measured_hi"] - rows["measured"]]
         axis.errorbar(
             rows["similarity"], rows["measured"], yerr=[bar.clip(lower=0) for bar in bars],
-            fmt="o", markersize=3, elinewidth=0.8, color=colour,
+            fmt="o", markersize=3.5, elinewidth=0.8, color=colour,
         )  # fmt: skip
+        handles.append(Line2D([], [], color=colour, linewidth=1.3, marker="o", markersize=3.5))
     axis.set_ylim(-0.03, 1.03)
-    axis.legend(fontsize=7, frameon=False, title="line: predicted, points: measured", title_fontsize=7)
+    names = [name for name, _ in parts]
+    box = axis.legend(handles[::-1], names[::-1], fontsize=7.5, frameon=False, title="line: predicted, points: measured")
+    box.get_title().set(fontsize=7, color="0.35")
 
 
 def _knob(group: pd.DataFrame) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -19,58 +17,48 @@ from matplotlib.figure import Figure
 from retrieval_bench.collisions import collision_curves
 from retrieval_bench.record import RunRecord, written_whole
 from retrieval_bench.report import text
-from retrieval_bench.report.break_even import break_even, hint
-from retrieval_bench.report.families import COLOURS, by_family
+from retrieval_bench.report.cells import chosen, encoder_part, panel
+from retrieval_bench.report.drawing import svg
+from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
 from retrieval_bench.report.lsh import collision_figure
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (
+    FLOOR_INDEX,
     Row,
     depth,
     distinct,
-    effort_label,
     failed,
-    interval,
     label,
     metric_names,
     number,
     operating_points,
-    panel_name,
     panels,
 )
-from retrieval_bench.report.table import RunFacts
+from retrieval_bench.report.sizes import size_figure
+from retrieval_bench.report.table import RunFacts, errors, times
 
-Written = Callable[[float, float, float], str]  # value and its interval
+LSH_MEANING = (
+    "Lines: the probability, over random hash functions, that a pair becomes a candidate. Points: the share of sampled"
+    " pairs that did, with 95 % intervals, under this one draw. Similarity is the family's own: cosine for SimHash and"
+    " cross-polytope, distance for E2LSH, Jaccard of the token sets for MinHash."
+)
+SIZES_MEANING = (
+    "The same measurement over seeded samples of the gallery; every index at the cheapest effort that meets the target"
+    " at that size. A ring: from here on the index is faster than exact search. Bands: 95 % intervals."
+)
+PARETO_MEANING = (
+    "Up and left is better. Bars: 95 % intervals. The grey band joins the operating points that no other beats in both."
+)
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A column of the page's table: what it is called, what it means, and how a row shows it."""
+class Drawn:
+    """A figure on the page."""
 
     title: str
     meaning: str
-    column: str
-    written: Written
-
-    def __call__(self, row: Row) -> str:
-        """What stands in the table."""
-        return self.written(*interval(row, self.column))
-
-
-def _count(value: float, low: float, high: float) -> str:
-    return text.count(value)
-
-
-def _size(value: float, low: float, high: float) -> str:
-    return text.size(value)
-
-
-def _percent(value: float, low: float, high: float) -> str:
-    return f"{100 * value:.3g}" if isfinite(value) else text.BLANK
-
-
-def _seconds(value: float, low: float, high: float) -> str:
-    return f"{value:.3g}" if isfinite(value) else text.BLANK
+    svg: Markup
 
 
 def write_page(records: Sequence[RunRecord], path: Path) -> Path:
@@ -93,138 +81,122 @@ def page(records: Sequence[RunRecord]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    runs = [_section(record, number) for number, record in enumerate(records)]
-    return environment.get_template("page.html").render(runs=runs, blank=text.BLANK)
+    runs = [_section(record, f"run{i}") for i, record in enumerate(records, start=1)]
+    return environment.get_template("page.html").render(runs=runs)
 
 
-def _section(record: RunRecord, number_of: int) -> dict[str, Any]:
+def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
     points = record.points
-    rows = operating_points(points)
+    rows = operating_points(points) if len(points) else []
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     facts = run_facts(record)
-    halves = [{_place(group): group for group in panels(operating_points(points, half))} for half in ("tune", "report")]
+    report = operating_points(points, "report") if rows else []
+    choices = [
+        table
+        for stage in distinct(rows, "stage")
+        for table in chosen(record.stages.get(stage, {}).get("choices", []), report, stage)
+    ]
     return {
-        "record": record,
-        "heading": _heading(rows),
-        "encoder": _encoder_part(rows, metrics),
-        "panels": [_panel(group, metrics, halves) for group in panels(rows)],
-        "builds": _builds(rows),
-        "figures": _figures(record, points, f"run{number_of}"),
-        "notes": _notes(facts),
-        "errors": sorted({(label(row), str(row.get("error"))) for row in rows if failed(row)}),
+        "anchor": anchor,
+        "run_id": record.run_id,
+        "name": record.name,
+        "heading": _heading(record, rows),
+        "encoder": encoder_part(rows, metrics),
+        "panels": _panels(points, rows, metrics, anchor),
+        "choices": choices,
+        "figures": _figures(record.folder, anchor),
+        "notes": [*times([row for row in rows if not failed(row)]), *_notes(facts)],
+        "errors": [(index, ", ".join(stages), error) for (index, error), stages in errors(rows).items()],
+        "builds": sorted({(label(row), _params(row)) for row in rows}),
         "facts": _facts(record),
         "command": _command(record),
     }
+
+
+def _heading(record: RunRecord, rows: Sequence[Row]) -> dict[str, Any]:
+    """The run's title, and what of it is known in a line."""
+    if not rows:
+        return {"title": str(record.protocol.get("data", record.name)), "told": ["nothing was measured"]}
+    row = rows[0]
+    dim, queries, gallery = (number(row, name) for name in ("dim", "n_queries", "n_gallery"))
+    told = [f"{row.get('encoder')}" + (f", {dim:.0f}-d" if isfinite(dim) else ""), str(row.get("similarity"))]
+    if isfinite(queries) and isfinite(gallery):
+        told.append(f"{text.count(queries)} queries × {text.count(gallery)} gallery")
+    return {"title": str(row.get("data", record.name)), "told": told}
 
 
 def _place(group: Sequence[Row]) -> tuple[Any, int | None]:
     return group[0]["stage"], depth(group)
 
 
-def _heading(rows: Sequence[Row]) -> dict[str, str]:
-    if not rows:
-        return {}
-    row = rows[0]
-    return {
-        "data": str(row["data"]),
-        "encoder": f"{row['encoder']}, {number(row, 'dim'):.0f}-d",
-        "similarity": str(row["similarity"]),
-        "size": f"{text.count(number(row, 'n_queries'))} queries × {text.count(number(row, 'n_gallery'))} gallery",
-    }
-
-
-def _encoder_part(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
-    """Label metrics with exact search, a line a metric and a column a stage."""
-    stages = distinct(rows, "stage")
-    first = {stage: [row for row in rows if row["stage"] == stage and not failed(row)] for stage in stages}
-    lines = []
-    for name in metrics:
-        cells = []
-        for stage in stages:
-            known = [row for row in first[stage] if isfinite(number(row, f"exact_{name}"))]
-            cells.append(text.quality(*interval(known[0], f"exact_{name}")) if known else text.BLANK)
-        lines.append((name, cells))
-    return {"stages": stages, "lines": lines}
-
-
-def _cells(metric: str | None, k: int | None) -> list[Cell]:
-    judged = [] if metric is None else [
-        Cell(f"exact {metric}", "the encoder's own, with exact search", f"exact_{metric}", text.quality),
-        Cell(f"{metric} via index", "what a user of this index gets", metric, text.quality),
-        Cell("ANN loss", "the difference of the two", f"ann_loss_{metric}", text.quality),
-    ]  # fmt: skip
-    return [
-        *judged,
-        Cell(f"ann_recall@{k or 'k'}", "overlap with exact search", "ann_recall", text.quality),
-        Cell("p50 ms", "median of single queries, one thread", "latency_p50_ms", text.milliseconds),
-        Cell("p95 ms", "of single queries", "latency_p95_ms", text.milliseconds),
-        Cell("p99 ms", "of single queries", "latency_p99_ms", text.milliseconds),
-        Cell("QPS single", "one query at a time, one thread", "qps_single", _count),
-        Cell("QPS batch", "all queries at once, all threads", "qps_batch", _count),
-        Cell("QPS clients", "closed loop of concurrent clients", "qps_clients", _count),
-        Cell("p99 clients", "milliseconds, closed loop of concurrent clients", "clients_p99_ms", text.milliseconds),
-        Cell("scanned %", "vectors scored / gallery", "candidate_fraction", _percent),
-        Cell("empty %", "queries without any answer", "empty_rate", _percent),
-        Cell("build s", "seconds to build", "build_s", _seconds),
-        Cell("size", "bytes of the saved index", "index_bytes", _size),
-        Cell("peak memory", "of the process, above its imports", "peak_rss_bytes", _size),
+def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], anchor: str) -> list[dict[str, Any]]:
+    """A table and a figure for each stage and depth."""
+    halves = [
+        {_place(group): group for group in panels(operating_points(points, half))} if rows else {}
+        for half in ("tune", "report")
     ]
-
-
-def _panel(group: Sequence[Row], metrics: Sequence[str], halves: Sequence[Mapping[Any, list[Row]]]) -> dict[str, Any]:
-    """One stage and depth: families, their rows and cells; columns that are empty everywhere are left out."""
-    metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
-    shown = [c for c in _cells(metric, depth(group)) if any(isfinite(number(row, c.column)) for row in group)]
-    families = [
-        (
-            family,
-            COLOURS[family],
-            [(label(row), effort_label(row), failed(row), [cell(row) for cell in shown]) for row in rows],
-        )
-        for family, rows in by_family(group)
-    ]
-    tune, report = (half.get(_place(group), list(group)) for half in halves)
-    floors = [value for row in group if isfinite(value := number(row, "latency_floor_ms"))]
-    return {
-        "name": panel_name(group),
-        "cells": shown,
-        "families": families,
-        "hint": hint(break_even(tune, report)),
-        "floor": text.milliseconds(max(floors)) if floors else text.BLANK,
-    }
-
-
-def _builds(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """Index and its build parameters."""
-    return sorted({(label(row), str(row.get("index_params", "{}"))) for row in rows})
-
-
-def _figures(record: RunRecord, points: pd.DataFrame, salt: str) -> list[tuple[str, Markup]]:
     found = []
-    if (points["status"] == "ok").any():
-        found.append(("Quality against latency", svg(pareto_figure(points), f"{salt}-pareto")))
-    file = record.folder / "collisions.parquet"
-    if file.exists() and len(table := pd.read_parquet(file)):
-        found.append(("LSH: theory and practice", svg(collision_figure(collision_curves(table)), f"{salt}-lsh")))
+    for i, group in enumerate(panels(rows)):
+        stage, k = _place(group)
+        part = points[points["stage"] == stage]
+        if k is not None:
+            part = part[part["k"].isna() | (part["k"] == k)]
+        drawable = [row for row in group if isfinite(number(row, "ann_recall")) and number(row, "latency_p50_ms") > 0]
+        figure = _svg(pareto_figure(part, titled=False), f"{anchor}-pareto{i}") if drawable else None
+        told = panel(group, metrics, [half.get(_place(group), group) for half in halves])
+        found.append(told | {"figure": figure, "meaning": PARETO_MEANING + _aside(drawable)})
     return found
 
 
-def svg(figure: Figure, salt: str) -> Markup:
-    """A figure as inline SVG; `salt` keeps its ids apart from those of other figures on the page."""
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    drawn = buffer.getvalue()
-    return Markup(drawn[drawn.index("<svg") :])
+def _aside(rows: Sequence[Row]) -> str:
+    names = distinct([row for row in rows if functional(row)], "label")
+    return f" Not on it, whatever their numbers: {', '.join(names)} (empty markers)." if names else ""
+
+
+def _figures(folder: Path, anchor: str) -> list[Drawn]:
+    """Figures from tables that lie beside the record; a run without them has fewer."""
+    found = []
+    sizes = _table(folder / "break_even.parquet", {"half", "stage", "index", "n_gallery", "latency_p50_ms"})
+    if sizes is not None and (figure := size_figure(sizes)) is not None:
+        found.append(Drawn("From which gallery size an index pays", SIZES_MEANING, _svg(figure, f"{anchor}-sizes")))
+    pairs = _table(folder / "collisions.parquet", {"stage", "index", "index_params", "effort", "predicted"})
+    if pairs is not None:
+        drawn = _svg(collision_figure(collision_curves(pairs)), f"{anchor}-lsh")
+        found.append(Drawn("LSH: theory beside practice", LSH_MEANING, drawn))
+    return found
+
+
+def _table(file: Path, columns: set[str]) -> pd.DataFrame | None:
+    """A table with rows and these columns; none where there is no such table, or an older version wrote it."""
+    if not file.exists():
+        return None
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError):  # cut off: the record stands without it
+        return None
+    return table if len(table) and columns <= set(table.columns) else None
+
+
+def _svg(figure: Figure, salt: str) -> Markup:
+    return Markup(svg(figure, salt))  # drawn by us, and its texts escaped by matplotlib
 
 
 def _notes(facts: RunFacts) -> list[str]:
     notes = list(facts.remarks)
     if facts.nothing_relevant:
-        notes.append(f"{facts.nothing_relevant:,} queries have nothing relevant: not in the label metrics.")
+        notes.append(f"{facts.nothing_relevant:,} queries have nothing relevant: counted, left out of the means.")
     if facts.unreadable:
         notes.append(f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them.")
     return notes
+
+
+def _params(row: Row) -> str:
+    """Build parameters as one types them."""
+    try:
+        params = json.loads(str(row.get("index_params", "{}")))
+    except ValueError:
+        return str(row.get("index_params"))
+    return ", ".join(f"{key}={_plain(value)}" for key, value in params.items()) or text.BLANK
 
 
 def _facts(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -234,8 +206,15 @@ def _facts(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " · ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _command(record: RunRecord) -> str:
-    return f"retrieval-bench run from={record.folder.as_posix() if not record.folder.is_absolute() else record.run_id}"
+    """What measures again, from the same embeddings. Paths of a machine stay out of the page."""
+    searched = distinct((row for row in record.rows if row.get("index") != FLOOR_INDEX), "index")
+    folder = record.folder
+    run = Path("runs", folder.parent.name, folder.name) if folder.is_absolute() else folder
+    which = f" 'search=[{','.join(map(str, searched))}]'" if searched else ""
+    return f"retrieval-bench run from={run.as_posix()}{which} force=true"

@@ -17,7 +17,7 @@ from rich.text import Text
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.columns import index_table, simple, width_of
-from retrieval_bench.report.families import by_family
+from retrieval_bench.report.families import NOT_RANKED, by_family, functional
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -170,16 +170,17 @@ def _build_part(rows: Sequence[Row]) -> RenderableType:
 def _notes(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
     """Floor, encode time, what was left out, errors and files: one remark each."""
     measured = [row for row in rows if not failed(row)]
-    notes = [Text(line) for line in (*_times(measured), *_signs(measured), *_left_out(facts), *facts.remarks)]
+    notes = [Text(line) for line in (*times(measured), *_signs(measured), *_left_out(facts), *facts.remarks)]
     if facts.unreadable:
         told = f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them."
         notes.append(Text(told, "yellow"))
-    for (index, error), stages in _errors(rows).items():
+    for (index, error), stages in errors(rows).items():
         notes.append(Text(f"{index} failed ({', '.join(stages)}): {error}", "red"))
     return Group(*notes, *_written(facts.files))
 
 
-def _times(measured: Sequence[Row]) -> list[str]:
+def times(measured: Sequence[Row]) -> list[str]:
+    """What a latency includes, what comes on top of it, and what too few queries do not tell."""
     lines = []
     floors = [value for row in measured if isfinite(value := number(row, "latency_floor_ms"))]
     if floors:
@@ -195,6 +196,9 @@ def _times(measured: Sequence[Row]) -> list[str]:
     least = least_queries(QUANTILES["latency_p95_ms"])
     if timed and min(timed) < least:
         lines.append(f"p95 is told from {least} timed queries on; {min(timed):,.0f} were timed.")
+    aside = distinct([row for row in measured if functional(row)], "label")
+    if aside:
+        lines.append(f"{NOT_RANKED} {', '.join(aside)}: shows that it works, not how fast it can be; never ranked.")
     return lines
 
 
@@ -216,7 +220,8 @@ def _left_out(facts: RunFacts) -> list[str]:
     return [f"{facts.nothing_relevant:,} {queries} nothing relevant{classes}: counted, left out of the means."]
 
 
-def _errors(rows: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
+def errors(rows: Sequence[Row]) -> dict[tuple[str, str], list[str]]:
+    """(Index, error) → stages in which it failed so."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if failed(row):

@@ -67,6 +67,8 @@ class Server:
     def _wait(self) -> None:
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline and self.process.poll() is None:
+            if any(one.status() == psutil.STATUS_ZOMBIE for one in psutil.Process(self.process.pid).children()):
+                raise SystemExit("the Milvus server died at its start; does another one run on this machine?")
             with contextlib.suppress(pymilvus.MilvusException):
                 pymilvus.MilvusClient(self.uri, timeout=2).list_collections(timeout=2)
                 return
@@ -119,13 +121,10 @@ def uris(uri: str) -> list[str]:
 
 def on_a_server(data: list[str], seconds: str) -> pd.DataFrame:
     with server() as running, tempfile.TemporaryDirectory() as runs:
-        empty = running.peak
         done = command(data, Path(runs), list(BACKENDS), *uris(running.uri), seconds)
         subprocess.run(done, check=True)
         left = running.collections()
-        print(
-            f"server: up after {running.seconds:.1f} s, {empty / 1e6:.0f} MB; at its peak {running.peak / 1e6:.0f} MB"
-        )
+        print(f"server: up after {running.seconds:.1f} s; {running.peak / 1e6:.0f} MB of memory at its peak")
         print(f"collections left: {left}")
         assert not left
         return points(Path(runs)).assign(where="server")
@@ -161,6 +160,7 @@ def killed(data: list[str], seconds: str) -> pd.DataFrame:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # so that the server is ended, too
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gallery", type=Path, required=True)
     parser.add_argument("--queries", type=Path, required=True)

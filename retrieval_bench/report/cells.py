@@ -97,7 +97,7 @@ def index_cells(metric: str | None, k: int | None) -> list[Cell]:
     ]
 
 
-def panel(group: Sequence[Row], metrics: Sequence[str], halves: Sequence[Sequence[Row]]) -> dict[str, Any]:
+def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[Row], Sequence[Row]]) -> dict[str, Any]:
     """One stage and depth: families, their rows and cells; columns that are empty everywhere are left out.
 
     Args:
@@ -175,7 +175,9 @@ def chosen(choices: Sequence[Mapping[str, Any]], rows: Sequence[Row], stage: str
         own = [choice for choice in choices if (choice["target"], choice["k"]) == (target, k)]
         pairs += [(row, choice) for choice in own for row in at_k if _is(row, choice)]  # type: ignore[misc]
         exact = next((number(row, COST) for row, choice in pairs if choice is None), float("nan"))
-        pairs.sort(key=lambda pair: (functional(pair[0]), pair[1] is not None and not pair[1]["reached"], _cost(pair[0])))
+        pairs.sort(
+            key=lambda pair: (functional(pair[0]), pair[1] is not None and not pair[1]["reached"], _cost(pair[0]))
+        )
         lines = [_choice_line(row, choice, exact) for row, choice in pairs]
         tables.append({"target": target, "k": k, "stage": stage, "lines": lines})
     return tables

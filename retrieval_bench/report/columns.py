@@ -1,4 +1,4 @@
-"""The index table: one line an operating point, and as many columns as the terminal has room for."""
+"""The index table: one line an operating point, and as many columns as the terminal has room for, the others below."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ Cell = Callable[[Row], str]
 EMPTY = {text.BLANK, "0"}
 FEW = 4  # indexes that need no headings
 ALWAYS = 90  # columns to be kept at any width
+FOLDED_BEFORE = 45  # a column of this `keep` gives way only after build parameters stand below names
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Column:
         keep: where the terminal is narrow, the column with the smallest gives way first.
         short: what a column that gives way shows instead; nothing where it goes whole.
         short_keep: the short form's own place in that order.
+        again: goes into the second table where the first has no room for it; else it stands elsewhere anyhow.
     """
 
     header: str
@@ -37,6 +39,7 @@ class Column:
     keep: int
     short: Cell | None = None
     short_keep: int = 0
+    again: bool = True
 
 
 def simple() -> Table:
@@ -50,14 +53,14 @@ def width_of(renderable: RenderableType) -> int:
     return Measurement.get(console, console.options, renderable).maximum
 
 
-def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
-    """The operating points of one stage and depth.
+def index_tables(group: Sequence[Row], metric: str | None, width: int) -> list[Table]:
+    """The operating points of one stage and depth: one table, and a second of the columns that found no room in it.
 
     Args:
         group: rows of one panel.
         metric: label metric that is shown through the index, if any.
-        width: columns of the terminal. What does not fit gives way: first the build parameters beside a name (they
-            then stand below it), then columns by their `keep`.
+        width: columns of the terminal. What does not fit gives way: columns by their `keep`; before the better ones
+            of them, the build parameters beside a name, which then stand below it.
     """
     group = [row for _, members in by_family(group) for row in members]
     measured = [row for row in group if not failed(row)]
@@ -66,20 +69,31 @@ def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
         for column in _columns(depth(group), metric)
         if max(column.keep, column.short_keep) >= ALWAYS or any(column.cell(row) not in EMPTY for row in measured)
     ]
+    table, left = _fitted(columns, group, width)
+    if not any(column.again for column in left):
+        return [table]
+    return [table, _fitted([columns[0], *(column for column in left if column.again)], measured, width)[0]]
+
+
+def _fitted(columns: Sequence[Column], group: Sequence[Row], width: int) -> tuple[Table, list[Column]]:
+    """A table that fits, and the columns that gave way."""
+    left, columns = [], list(columns)
     folded = False
     table = _filled(columns, group, folded)
     while width_of(table) > width:
         weakest = min(columns, key=lambda column: column.keep)
-        if not folded and any(label(row) != row["index"] for row in group):
+        if not folded and weakest.keep >= FOLDED_BEFORE and any(label(row) != row["index"] for row in group):
             folded = True
         elif weakest.keep < ALWAYS:
             at = columns.index(weakest)
             less = replace(weakest, cell=weakest.short, keep=weakest.short_keep, short=None) if weakest.short else None
             columns[at : at + 1] = [less] if less else []
+            left += [] if less else [weakest]
         else:
             break
         table = _filled(columns, group, folded)
-    return table
+    left.sort(key=lambda column: column.keep, reverse=True)
+    return table, left
 
 
 def _columns(k: int | None, metric: str | None) -> list[Column]:
@@ -95,12 +109,16 @@ def _columns(k: int | None, metric: str | None) -> list[Column]:
         Column("effort", _effort, 98),
         *judged,
         Column(f"ann_recall\n@{k or 'k'}", lambda row: text.quality(*interval(row, "ann_recall")), 97),
-        Column("p50\nms", lambda row: text.milliseconds(*interval(row, "latency_p50_ms")), 58, _p50, 96),
-        Column("p95\nms", lambda row: tail(row, "latency_p95_ms"), 45, _p95, 60),
-        Column("QPS\nbatch", lambda row: text.count(number(row, "qps_batch")), 50),
-        Column("size", lambda row: text.size(number(row, "index_bytes")), 65),
+        Column("p50\nms", lambda row: text.milliseconds(*interval(row, "latency_p50_ms")), 46, _p50, 96),
+        Column("p95\nms", lambda row: tail(row, "latency_p95_ms"), 30, _p95, 60),
+        Column("p99\nms", lambda row: tail(row, "latency_p99_ms"), 28, _p99, 54),
+        Column("QPS\nsingle", lambda row: text.count(number(row, "qps_single")), 44),
+        Column("QPS\nbatch", lambda row: text.count(number(row, "qps_batch")), 43),
+        Column("QPS\nclients", lambda row: text.count(number(row, "qps_clients")), 42),
+        Column("p99\nclients", lambda row: text.milliseconds(number(row, "clients_p99_ms")), 41),
         Column("scanned\n%", lambda row: _percent(number(row, "candidate_fraction")), 40),
         Column("empty\n%", lambda row: _percent(number(row, "empty_rate")), 20),
+        Column("size", lambda row: text.size(number(row, "index_bytes")), 15, again=False),
     ]
 
 
@@ -118,8 +136,11 @@ def _p50(row: Row) -> str:
 
 
 def _p95(row: Row) -> str:
-    told = tail(row, "latency_p95_ms")
-    return told.partition(" ")[0]
+    return tail(row, "latency_p95_ms").partition(" ")[0]
+
+
+def _p99(row: Row) -> str:
+    return tail(row, "latency_p99_ms").partition(" ")[0]
 
 
 def _effort(row: Row) -> str:

@@ -66,7 +66,8 @@ def shade(colour: str, towards: float) -> str:
     ('#0072b2', '#000000', '#ffffff')
     """
     end = 1.0 if towards > 0 else 0.0
-    return to_hex([part + abs(towards) * (end - part) for part in to_rgb(colour)])
+    red, green, blue = (part + abs(towards) * (end - part) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 def styles(rows: Sequence[Row]) -> Mapping[str, Style]:

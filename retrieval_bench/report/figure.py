@@ -119,8 +119,10 @@ def _drawn(rows: Sequence[Row], view: _View, titled: bool) -> Figure:
     groups = panels(rows)
     columns = min(2, max(1, len(groups)))
     lines = max(1, -(-len(groups) // columns))
-    tall = max(4.4, LINE * (legend_lines(rows) + 4) / lines)
-    figure = Figure(figsize=(6.2 * columns + 1.8, tall * lines), dpi=150, layout="constrained")
+    tall = max(4.6, LINE * (legend_lines(rows) + 4) / lines)
+    figure = Figure(
+        figsize=((7.4 if columns == 1 else 6.2 * columns) + 1.8, tall * lines), dpi=150, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
     for axis, group in zip(axes, groups, strict=False):

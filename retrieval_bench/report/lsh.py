@@ -65,7 +65,9 @@ def _panel(axis: Axes, group: pd.DataFrame, title: str) -> None:
         handles.append(Line2D([], [], color=colour, linewidth=1.3, marker="o", markersize=3.5))
     axis.set_ylim(-0.03, 1.03)
     names = [name for name, _ in parts]
-    box = axis.legend(handles[::-1], names[::-1], fontsize=7.5, frameon=False, title="line: predicted, points: measured")
+    box = axis.legend(
+        handles[::-1], names[::-1], fontsize=7.5, frameon=False, title="line: predicted, points: measured"
+    )
     box.get_title().set(fontsize=7, color="0.35")
 
 

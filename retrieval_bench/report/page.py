@@ -131,10 +131,10 @@ def _place(group: Sequence[Row]) -> tuple[Any, int | None]:
 
 def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], anchor: str) -> list[dict[str, Any]]:
     """A table and a figure for each stage and depth."""
-    halves = [
+    tune, report = (
         {_place(group): group for group in panels(operating_points(points, half))} if rows else {}
         for half in ("tune", "report")
-    ]
+    )
     found = []
     for i, group in enumerate(panels(rows)):
         stage, k = _place(group)
@@ -143,7 +143,7 @@ def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], a
             part = part[part["k"].isna() | (part["k"] == k)]
         drawable = [row for row in group if isfinite(number(row, "ann_recall")) and number(row, "latency_p50_ms") > 0]
         figure = _svg(pareto_figure(part, titled=False), f"{anchor}-pareto{i}") if drawable else None
-        told = panel(group, metrics, [half.get(_place(group), group) for half in halves])
+        told = panel(group, metrics, (tune.get((stage, k), group), report.get((stage, k), group)))
         found.append(told | {"figure": figure, "meaning": PARETO_MEANING + _aside(drawable)})
     return found
 

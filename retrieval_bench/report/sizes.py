@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import isfinite, log
 
 import pandas as pd
@@ -25,8 +26,9 @@ def curves(points: pd.DataFrame) -> list[Row]:
         points: as in `break_even.parquet`, of one stage and one target.
     """
     found = crossings(points) if "exact" in points.columns else {}
-    rows = []
-    for row in points[points["half"] == "report"].to_dict("records"):
+    rows: list[Row] = []
+    report: list[Row] = points[points["half"] == "report"].to_dict("records")  # type: ignore[assignment]
+    for row in report:
         if row["index"] == FLOOR_INDEX or failed(row) or not number(row, COST) > 0:
             continue
         size = found.get((str(row["stage"]), str(row["index"])))
@@ -57,7 +59,9 @@ def size_figure(points: pd.DataFrame) -> Figure | None:
     lines = -(-len(groups) // columns)
     tall = max(4.0, LINE * (legend_lines(every) + 2) / lines)
     with literal():
-        figure = Figure(figsize=(6.2 * columns + 1.8, tall * lines), dpi=150, layout="constrained")
+        figure = Figure(
+            figsize=((7.4 if columns == 1 else 6.2 * columns) + 1.8, tall * lines), dpi=150, layout="constrained"
+        )
         FigureCanvasAgg(figure)
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flatten()
         for axis, (name, rows) in zip(axes, groups, strict=False):
@@ -109,7 +113,7 @@ def _band(curve: Sequence[Row]) -> tuple[list[float], list[float]]:
 def _ring(curve: Sequence[Row]) -> Iterator[tuple[float, float]]:
     """Where the curve crosses that of exact search, both taken as powers of the size between measured sizes."""
     size = number(curve[0], "crossing")
-    for below, above in zip(curve, curve[1:], strict=False):
+    for below, above in pairwise(curve):
         low, high = number(below, SIZE), number(above, SIZE)
         if isfinite(size) and low <= size <= high and low < high:
             share = log(size / low) / log(high / low)

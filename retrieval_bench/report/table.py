@@ -16,7 +16,7 @@ from rich.text import Text
 
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
-from retrieval_bench.report.columns import index_table, simple, width_of
+from retrieval_bench.report.columns import index_tables, simple, width_of
 from retrieval_bench.report.families import NOT_RANKED, by_family, functional
 from retrieval_bench.report.rows import (
     Row,
@@ -79,7 +79,9 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
         tune, report = (half.get((group[0]["stage"], depth(group)), group) for half in halves)
         metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
         found = break_even(tune, report, recall)
-        parts += [_titled(f"The index's part: {panel_name(group)}", index_table(group, metric, width))]
+        tables = index_tables(group, metric, width)
+        parts += [_titled(f"The index's part: {panel_name(group)}", tables[0])]
+        parts += [_titled("Tails, throughput and what was scanned", table) for table in tables[1:]]
         parts += [Text(hint(found, recall), "italic"), Text()]
     parts += [_build_part(rows), _notes(rows, facts)]
     return Group(*parts)

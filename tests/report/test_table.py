@@ -44,11 +44,41 @@ def test_it_fits_and_nothing_of_the_essential_is_lost(points: pd.DataFrame, widt
     assert not any("…" in line for line in lines)
 
 
-def test_a_narrow_table_leaves_out_the_tail_and_throughput(points: pd.DataFrame) -> None:
+def test_a_narrow_table_puts_throughput_below(points: pd.DataFrame) -> None:
     wide = printed(render_table(points, FACTS, 100), 100)
     narrow = printed(render_table(points, FACTS, 80), 80)
-    assert line_of(wide, "ef 64", "0.131").split()[-5:] == ["0.172", "±.004", "18,321", "110", "MB"]
-    assert line_of(narrow, "ef 64", "0.131").split()[-4:] == ["0.131", "±.004", "110", "MB"]
+    assert line_of(wide, "ef 64", "0.131").split()[-4:] == ["0.172", "0.212", "7,328", "18,321"]
+    assert not any("Tails, throughput" in line for line in wide)
+    assert line_of(narrow, "ef 64", "0.131").split()[-3:] == ["0.131", "±.004", "0.172"]
+    below = part([line.rstrip() for line in narrow], "Tails, throughput")
+    assert line_of(below, "ef 64").split() == ["ef", "64", "0.212", "7,328", "18,321"]
+    assert not any("lsh" in line for line in below), "an index that failed has nothing to say there"
+
+
+def test_every_number_of_many_indexes_is_printed_at_either_width(make_points: Make) -> None:
+    points = make_points(stages=("random",), failed=None).assign(
+        candidate_fraction=0.0123, qps_clients=777.0, clients_p99_ms=8.88, n_timed=1000
+    )
+    more = [points.assign(index=points["index"] + suffix, family="graph") for suffix in ("_a", "_b", "_long_name")]
+    points = pd.concat([points.assign(family="LSH"), *more]).query("~index.str.startswith('null')")
+    for width in (80, 100):
+        lines = printed(render_table(points, FACTS, width), width)
+        assert max(map(len, lines)) <= width
+        assert not any("…" in line for line in lines)
+        cells = " ".join(line for line in lines if "ef 64" in line and "takes" not in line)
+        for number in ("0.131", "0.172", "0.212", "7,328", "18,321", "777", "8.88", "1.23"):
+            assert cells.count(number) == 4, (width, number)
+        assert sum(line.strip() == "graph" for line in lines) == sum(line.strip() == "LSH" for line in lines) == 2
+
+
+def test_latencies_that_are_not_ranked_are_marked_and_explained(make_points: Make) -> None:
+    points = make_points(stages=("random",), failed=None)
+    points["functional"] = points["index"] == "hnsw"
+    lines = printed(render_table(points, FACTS, 100), 100)
+    assert "ef 64 †" in line_of(lines, "0.131 ±.004")
+    assert sum("†" in line for line in lines) == 5
+    assert any(line.startswith("† hnsw: shows that it works") for line in lines)
+    assert any("an index is" in line and "hnsw" not in line for line in lines), "it is not the fastest index"
 
 
 def test_a_very_narrow_terminal_keeps_recall_and_the_median(points: pd.DataFrame) -> None:
@@ -169,7 +199,7 @@ def test_each_depth_has_its_own_table(make_points: Make) -> None:
 def test_build_seeds_are_merged_into_a_mean_with_their_spread(make_points: Make) -> None:
     points = make_points(stages=("random",), seeds=(0, 1), failed=None)
     lines = printed(render_table(points, FACTS, 100), 100)
-    assert sum("nprobe 16" in line for line in lines) == 1
+    assert sum("nprobe 16" in line for line in part([line.rstrip() for line in lines], "index's part")) == 1
     # 0.957 and 0.953: mean 0.955; Student's half width 12.706 · 0.002 and the queries' 0.004 add as squares to 0.0257
     assert "0.955 ±.026" in line_of(lines, "nprobe 16")
     assert "0.132 ±.012" in line_of(lines, "hit_rate@1 "), (

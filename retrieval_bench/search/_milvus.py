@@ -11,7 +11,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -48,6 +48,7 @@ class MilvusIndex(Index):
     similarities = frozenset(Similarity)
     family = Family.SERVER
     library = "pymilvus"
+    compares_all: ClassVar[bool] = False  # FLAT: Milvus Lite then holds queries × gallery × dim floats at once
 
     def __init__(  # noqa: PLR0917
         self, uri: str | None, token_env: str | None, keep: bool, connect_s: float, timeout_s: float, retries: int
@@ -63,16 +64,18 @@ class MilvusIndex(Index):
         self.remote = scheme in SCHEMES
         self.functional = not self.remote
         try:
+            import grpc
             import milvus_lite.server_manager
             import pymilvus
         except ImportError as error:
             raise MissingExtra("pymilvus", "milvus") from error
         self._pymilvus: Any = pymilvus
+        self._errors = (pymilvus.MilvusException, grpc.RpcError)  # pymilvus lets a time-out of gRPC through as it is
         self._lite: Any = milvus_lite.server_manager.server_manager_instance
         self.uri, self.token_env, self.keep = uri, token_env, keep
         self.connect_s, self.timeout_s, self.retries = connect_s, timeout_s, retries
         self._client: Any = None
-        self._name, self._similarity, self._dim = "", Similarity.COSINE, 0
+        self._name, self._similarity, self._n, self._dim = "", Similarity.COSINE, 0, 0
         self._file: Path | None = None  # of Milvus Lite
         self._scratch: Path | None = None  # a folder that goes when the index is closed
 
@@ -134,9 +137,11 @@ class MilvusIndex(Index):
         """Say in one line which Milvus failed, and in what."""
         try:
             yield
-        except self._pymilvus.MilvusException as error:
-            told = " ".join(str(error.message).split())[:500]
+        except self._errors as error:
+            told = " ".join(str(getattr(error, "message", None) or error.details()).split())[:500]
             hint = "; look whether it is up, then type the same command" if self.remote else ""
+            if "DEADLINE_EXCEEDED" in str(error):
+                hint = f"; raise timeout_s={self.timeout_s:g} of this backend"
             raise WorkerFailed(f"{self._where} failed in {doing}: {told}{hint}") from error
 
     # Index
@@ -156,7 +161,7 @@ class MilvusIndex(Index):
             raise
 
     def _build(self, vectors: NDArray[np.generic], similarity: Similarity) -> None:
-        self._similarity, self._dim = similarity, vectors.shape[1]
+        self._similarity, (self._n, self._dim) = similarity, vectors.shape
         self._name = f"{PREFIX}{time.strftime('%Y%m%d_%H%M%S')}_{uuid4().hex[:12]}"
         self._connect(None if self.remote else self._new_file())
         kind, parameters = self._kind()
@@ -228,7 +233,8 @@ class MilvusIndex(Index):
         if k > DEEPEST:
             raise BadConfig(f"k={k} with the ignored ids: Milvus returns at most {DEEPEST:,} a query; ask for less")
         rows, scores = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
-        step = max(1, BATCH_BYTES // max(4 * queries.shape[1], 12 * k))
+        widest = max(4 * self._dim, 12 * k, 4 * self._dim * self._n * (self.compares_all and not self.remote))
+        step = max(1, BATCH_BYTES // max(1, widest))
         parameters = {"params": self._asked(k, effort)}
         for start in range(0, len(queries), step):
             block = list(self._padded(queries[start : start + step]))
@@ -251,7 +257,7 @@ class MilvusIndex(Index):
 
     def save(self, path: Path) -> None:
         """Write `facts.json`, and for Milvus Lite the database `milvus.db`, into the folder."""
-        facts = {"collection": self._name, "similarity": self._similarity, "dim": self._dim, "uri": self.uri}
+        facts = {"collection": self._name, "similarity": self._similarity, "n": self._n, "dim": self._dim}
         (path / FACTS).write_text(json.dumps(facts), encoding="utf-8")
         if self._file is not None:
             shutil.copytree(self._file, path / DATABASE, ignore=shutil.ignore_patterns("LOCK"))
@@ -265,7 +271,7 @@ class MilvusIndex(Index):
         if not (path / FACTS).exists() or not (self.remote or (path / DATABASE).is_dir()):
             raise CorruptInput(f"{path} holds no saved Milvus index; delete the folder and run again")
         facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        self._name, self._dim = facts["collection"], facts["dim"]
+        self._name, self._n, self._dim = facts["collection"], facts["n"], facts["dim"]
         self._similarity = Similarity(facts["similarity"])
         self._connect(None if self.remote else path / DATABASE)
         with self._telling("load"):

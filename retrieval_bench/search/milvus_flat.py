@@ -17,6 +17,7 @@ class MilvusFlat(MilvusIndex):
     """
 
     exact = True
+    compares_all = True
 
     def __init__(  # noqa: PLR0917
         self,

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,8 +121,14 @@ def test_batches_are_bounded_by_bytes(
     monkeypatch.setattr(
         index._client, "search", lambda name, data, **rest: sent.append(len(data)) or search(name, data, **rest)
     )
+    monkeypatch.setattr(_milvus, "BATCH_BYTES", 100 * 600 * 16 * 4)  # FLAT of Milvus Lite: all differences at once
     rows, _ = index.search(gallery[:250], 3, None)
     assert sent == [100, 100, 50]
+    sent.clear()
+    monkeypatch.setattr(MilvusFlat, "compares_all", False)
+    monkeypatch.setattr(_milvus, "BATCH_BYTES", 200 * 16 * 4)
+    index.search(gallery[:250], 3, None)
+    assert sent == [200, 50]
     np.testing.assert_array_equal(rows[:, 0], np.arange(250))
     index.close()
 
@@ -175,6 +182,18 @@ def test_a_locked_database_is_told(gallery: np.ndarray, tmp_path: Path) -> None:
         with pytest.raises(WorkerFailed, match=r"cannot be opened \(another process may hold it\)"):
             MilvusFlat().load(tmp_path)
         other.stdin.close()
+
+
+def test_a_time_out_names_its_parameter(gallery: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    from milvus_lite.index.brute_force import BruteForceIndex
+
+    index = MilvusFlat()
+    index.build(gallery, Similarity.COSINE, 0)
+    monkeypatch.setattr(BruteForceIndex, "search", lambda *_, **__: time.sleep(1))
+    index.timeout_s = 0.2
+    with pytest.raises(WorkerFailed, match=r"failed in search: .*; raise timeout_s=0.2 of this backend"):
+        index.search(gallery[:1], 3, None)
+    index.close()
 
 
 def test_a_folder_without_an_index_is_told(tmp_path: Path) -> None:

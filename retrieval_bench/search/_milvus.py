@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import time
+import weakref
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,6 +187,7 @@ class MilvusIndex(Index):
         """Where Milvus Lite works: a file that no other worker uses."""
         if self.uri is None:
             self._scratch = Path(tempfile.mkdtemp(prefix=PREFIX))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)  # also where nobody closes it
             return self._scratch / DATABASE
         given = Path(self.uri).absolute()
         if not given.parent.is_dir():

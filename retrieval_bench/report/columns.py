@@ -31,7 +31,7 @@ class Column:
         keep: where the terminal is narrow, the column with the smallest gives way first.
         short: what a column that gives way shows instead; nothing where it goes whole.
         short_keep: the short form's own place in that order.
-        again: goes into the second table where the first has no room for it; else it stands elsewhere anyhow.
+        again: goes into a further table where the first has no room for it; else it stands elsewhere anyhow.
     """
 
     header: str
@@ -54,7 +54,7 @@ def width_of(renderable: RenderableType) -> int:
 
 
 def index_tables(group: Sequence[Row], metric: str | None, width: int) -> list[Table]:
-    """The operating points of one stage and depth: one table, and a second of the columns that found no room in it.
+    """The operating points of one stage and depth: one table, and others of the columns that found no room in it.
 
     Args:
         group: rows of one panel.
@@ -70,9 +70,13 @@ def index_tables(group: Sequence[Row], metric: str | None, width: int) -> list[T
         if max(column.keep, column.short_keep) >= ALWAYS or any(column.cell(row) not in EMPTY for row in measured)
     ]
     table, left = _fitted(columns, group, width)
-    if not any(column.again for column in left):
-        return [table]
-    return [table, _fitted([columns[0], *(column for column in left if column.again)], measured, width)[0]]
+    tables = [table]
+    while again := [column for column in left if column.again]:
+        table, left = _fitted([columns[0], *again], measured, width)
+        if len(left) == len(again):  # a terminal that has no room for one column
+            break
+        tables.append(table)
+    return tables
 
 
 def _fitted(columns: Sequence[Column], group: Sequence[Row], width: int) -> tuple[Table, list[Column]]:

@@ -25,6 +25,7 @@ CURVES: dict[str, list[tuple[int | None, float, float]]] = {  # effort, ann_reca
     "hnsw": [(16, 0.871, 0.047), (32, 0.941, 0.078), (64, 0.979, 0.131), (128, 0.994, 0.236)],
 }
 KNOBS = {"exact": None, "ivf": "nprobe", "hnsw": "ef", "lsh": None, "null": None}
+FAMILIES = {"exact": "exact", "ivf": "inverted list", "hnsw": "graph", "lsh": "LSH", "null": "other"}
 BUILDS = {
     "exact": (0.0, 104_857_600, 104_900_000),
     "ivf": (0.61, 105_900_000, 131_000_000),
@@ -41,6 +42,7 @@ def fake_row(stage: str, index: str, effort: int | None, k: int | None, seed: in
     return {
         "run_id": "3f2a90c1", "stage": stage, "data": "glyphs", "encoder": "efficientnet_lite0", "dim": 1280,
         "n_gallery": 20_480, "n_queries": 4_096, "similarity": "cosine", "index": index, "index_params": "{}",
+        "family": FAMILIES[index], "exact": index == "exact", "functional": False,
         "knob": KNOBS[index], "effort": effort, "build_seed": seed, "k": k, "threads": 2, "half": "all",
         "status": "ok", "error": None,
     }  # fmt: skip

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from retrieval_bench.report.figure import FAMILIES, pareto_figure, pareto_front, save_figure
+from retrieval_bench.report.figure import pareto_figure, pareto_front, save_figure
 
 Make = Callable[..., pd.DataFrame]
 
@@ -18,16 +18,23 @@ def named(axis: Axes, label: str) -> object:
     return handles[labels.index(label)]
 
 
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 def shown(figure: Figure) -> list[Axes]:
     return [axis for axis in figure.axes if axis.axison]
 
 
 def test_a_panel_a_stage_with_every_point_its_interval_and_its_effort(points: pd.DataFrame) -> None:
     figure = pareto_figure(points)
-    assert [axis.get_title() for axis in shown(figure)] == ["random weights, k = 10", "pretrained weights, k = 10"]
+    assert [axis.get_title(loc="left") for axis in shown(figure)] == [
+        "random weights, k = 10",
+        "pretrained weights, k = 10",
+    ]
     axis = shown(figure)[0]
     assert axis.get_xscale() == "log"
-    hnsw = named(axis, "hnsw (graph)")
+    hnsw = named(axis, "hnsw")
     np.testing.assert_allclose(hnsw[0].get_xydata(), [[0.047, 0.871], [0.078, 0.941], [0.131, 0.979], [0.236, 0.994]])
     vertical = next(c for c in hnsw[2] if c.get_segments()[0][0][0] == c.get_segments()[0][1][0])
     np.testing.assert_allclose(vertical.get_segments()[0][:, 1], [0.867, 0.875])
@@ -53,9 +60,10 @@ def test_front_and_floor_are_drawn(points: pd.DataFrame) -> None:
     axis = shown(pareto_figure(points))[0]
     front = named(axis, "Pareto front").get_xydata()
     np.testing.assert_allclose(front[:, 1], [0.412, 0.871, 0.941, 0.979, 0.994, 0.999, 1.0])
-    floor = named(axis, "floor, 0.0009 ms")
-    assert floor.get_linestyle() == "--"
-    assert list(floor.get_xdata()) == [0.0009, 0.0009]
+    assert axis.get_xlabel() == "p50 latency of one query, ms (floor: 0.0009)"
+    assert not any("floor" in text for text in axis.get_legend_handles_labels()[1]), "it is far off: a line costs room"
+    near = shown(pareto_figure(points.assign(latency_floor_ms=0.01)))[0]
+    assert list(named(near, "floor, 0.01 ms").get_xdata()) == [0.01, 0.01]
 
 
 def test_the_front_leaves_out_what_is_beaten_and_what_is_blank() -> None:
@@ -69,11 +77,67 @@ def test_failed_indexes_are_named_and_not_drawn(points: pd.DataFrame) -> None:
     assert not any("lsh" in label for label in axis.get_legend_handles_labels()[1])
 
 
-def test_families_have_colours_of_their_own(points: pd.DataFrame) -> None:
+def test_colours_come_from_the_family_column_and_the_legend_stands_beside(points: pd.DataFrame) -> None:
+    figure = pareto_figure(points)
+    colours = {name: named(shown(figure)[0], name)[0].get_color() for name in ("exact", "ivf", "hnsw")}
+    assert colours == {"exact": "#000000", "ivf": "#d55e00", "hnsw": "#0072b2"}
+    assert legend(figure) == ["exact", "graph", "hnsw", "inverted list", "ivf", "Pareto front"]
+    assert all(axis.get_legend() is None for axis in shown(figure))
+    box = figure.legends[0].get_window_extent()
+    assert not any(box.overlaps(axis.bbox) for axis in shown(figure)), "it covers no point"
+
+
+def test_many_indexes_of_a_family_are_told_apart(make_points: Make) -> None:
+    points = make_points(stages=("random",), failed=None)
+    hnsw = points[points["index"] == "hnsw"]
+    more = [hnsw.assign(index=f"graph_{i}", ann_recall=hnsw["ann_recall"] - 0.01 * i) for i in range(6)]
+    figure = pareto_figure(pd.concat([points, *more]))
+    axis = shown(figure)[0]
+    looks = [
+        (line.get_color(), line.get_marker()) for line in axis.get_lines() if line.get_marker() not in ("None", "")
+    ]
+    curves = {look for look in looks if look[1] not in "_|"}
+    assert len({colour for colour, _ in curves}) == 7
+    assert len({marker for _, marker in curves}) == 9
+    words = [text.get_text() for text in axis.texts]
+    assert "ef 16" in words
+    assert len(words) == 19, "of many points only the front and both ends of each curve are named"
+
+
+def test_latencies_that_are_not_ranked_stay_off_the_front(points: pd.DataFrame) -> None:
+    points["functional"] = points["index"] == "hnsw"
+    figure = pareto_figure(points)
+    axis = shown(figure)[0]
+    front = named(axis, "Pareto front").get_xydata()
+    np.testing.assert_allclose(front[:, 1], [0.412, 0.748, 0.957, 0.999, 1.0])
+    assert named(axis, "hnsw")[0].get_markerfacecolor() == "white"
+    assert named(axis, "ivf")[0].get_markerfacecolor() != "white"
+    assert "† latency not ranked" in legend(figure)
+    ivf = points.assign(functional=points["index"] == "ivf")
+    by_build = named(shown(pareto_figure(ivf, cost="build_s"))[0], "Pareto front").get_xydata()
+    np.testing.assert_allclose(by_build, [[0.61, 0.999]], err_msg="its other costs mean what they say")
+
+
+def test_the_axis_of_ann_recall_is_stretched_towards_one(points: pd.DataFrame) -> None:
     axis = shown(pareto_figure(points))[0]
-    colours = {label: named(axis, label)[0].get_color() for label in ("exact", "ivf (inverted list)", "hnsw (graph)")}
-    assert len(set(colours.values())) == 3
-    assert len(FAMILIES) == 6
+    low, middle, high = (axis.transData.transform((1, y))[1] for y in (0.5, 0.9, 0.99))
+    assert high - middle > middle - low
+    assert axis.yaxis.get_major_formatter()(0.95, 0) == "0.95"
+    plain = shown(pareto_figure(points, "hit_rate@1"))[0]
+    assert plain.get_yscale() == "linear"
+
+
+def test_names_are_no_formulas(make_points: Make, tmp_path: Path) -> None:
+    points = make_points(stages=("random",), failed="x")
+    points["index"] = points["index"].replace({"hnsw": r"$\frac$", "lsh": "$x^{$"})
+    figure = pareto_figure(points)
+    assert r"$\frac$" in legend(figure)
+    save_figure(figure, tmp_path / "a.png")
+
+
+def test_values_that_are_all_blank_leave_an_empty_panel(make_points: Make, tmp_path: Path) -> None:
+    points = make_points(stages=("random",), failed=None).assign(ann_recall=None, latency_p50_ms=np.nan)
+    save_figure(pareto_figure(points), tmp_path / "a.png")
 
 
 def test_one_name_with_two_sets_of_parameters_is_two_curves(make_points: Make) -> None:
@@ -82,7 +146,7 @@ def test_one_name_with_two_sets_of_parameters_is_two_curves(make_points: Make) -
     thick = points[points["index"] == "hnsw"].assign(index_params='{"m": 32}', ann_recall=0.9)
     axis = shown(pareto_figure(pd.concat([points, thick])))[0]
     for m, height in ((16, 0.871), (32, 0.9)):
-        curve = named(axis, f"hnsw (graph, m={m})")[0].get_xydata()
+        curve = named(axis, f"hnsw (m={m})")[0].get_xydata()
         assert len(curve) == 4
         assert curve[0, 1] == height
 
@@ -91,7 +155,7 @@ def test_nan_rows_and_missing_intervals_are_no_error(points: pd.DataFrame, tmp_p
     points = points.drop(columns=["ann_recall_lo", "ann_recall_hi"])
     points.loc[points["effort"] == 64, "latency_p50_ms"] = np.nan
     figure = pareto_figure(points)
-    assert len(named(shown(figure)[0], "hnsw (graph)")[0].get_xydata()) == 3
+    assert len(named(shown(figure)[0], "hnsw")[0].get_xydata()) == 3
     save_figure(figure, tmp_path / "a.png")
 
 
@@ -119,7 +183,7 @@ def test_it_is_saved_whole_and_alone(points: pd.DataFrame, tmp_path: Path, suffi
     assert list(tmp_path.iterdir()) == [path]
     if suffix == ".png":
         with Image.open(path) as image:
-            assert image.size == (1920, 660)
+            assert image.size == (2130, 690)
             assert len(image.convert("RGB").getcolors(1_000_000)) > 10
     else:
         assert path.read_text(encoding="utf-8").rstrip().endswith("</svg>")

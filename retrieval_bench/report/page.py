@@ -91,6 +91,8 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     facts = run_facts(record)
     report = operating_points(points, "report") if rows else []
+    if all(failed(row) for row in report):  # too few queries for halves
+        report = rows
     choices = [
         table
         for stage in distinct(rows, "stage")

@@ -14,9 +14,9 @@ def rows(stage: str = "random", target: str = "ann_recall ≥ 0.9") -> pd.DataFr
     for n in (1000, 4000):
         for index, ms in (("exact", n / 1000), ("hnsw", 2.0), ("null", 0.001), ("lite", 9.0)):
             row = {
-                "stage": stage, "target": target, "n_gallery": n, "index": index, "family": FAMILY[index], "status": "ok",
-                "exact": index == "exact", "functional": index == "lite", "latency_p50_ms": ms,
-                "latency_p50_ms_lo": 0.9 * ms, "latency_p50_ms_hi": 1.2 * ms,
+                "stage": stage, "target": target, "n_gallery": n, "index": index, "family": FAMILY[index],
+                "status": "ok", "exact": index == "exact", "functional": index == "lite",
+                "latency_p50_ms": ms, "latency_p50_ms_lo": 0.9 * ms, "latency_p50_ms_hi": 1.2 * ms,
             }  # fmt: skip
             found += [row | {"half": "report"}, row | {"half": "tune", "latency_p50_ms": 77.0}]
     return pd.DataFrame(found)

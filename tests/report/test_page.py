@@ -1,0 +1,252 @@
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retrieval_bench.record import RunRecord, found_runs, write_json
+from retrieval_bench.report.page import page, write_page
+
+Make = Callable[..., pd.DataFrame]
+EVIL = "<script>alert(1)</script>"
+LOADS = {"src", "href", "xlink:href", "srcset", "data", "action", "poster", "background"}
+VOID = {"meta", "br", "hr", "img", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Tags, texts and what they load; refuses tags that do not close in order, and ids that stand twice."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.loads: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        assert len(self.ids) == len(set(self.ids))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), "a script in an attribute"
+            if name in LOADS:
+                self.loads.append(str(value))
+            if name == "id":
+                self.ids.append(str(value))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} " if self.open and self.open[-1] != "style" else ""
+
+
+def record(points: pd.DataFrame, folder: Path = Path("runs/adhoc/3f2a90c1"), **stages: Any) -> RunRecord:
+    rows = json.loads(points.to_json(orient="records"))
+    environment = {"cpu": "a processor", "versions": {"numpy": "2.4", "torch": "2.6"}}
+    return RunRecord(
+        folder.name, "adhoc", {}, {"data": "glyphs", "split": "test"}, "f", environment, {"run": 0}, stages, rows,
+        folder=folder,
+    )  # fmt: skip
+
+
+def words(read: Page) -> str:
+    return " ".join(read.text.split())
+
+
+def test_one_run_is_told_whole(points: pd.DataFrame) -> None:
+    read = Page(page([record(points)]))
+    text = words(read)
+    for told in (
+        "glyphs efficientnet_lite0, 1280-d · cosine · 4,096 queries × 20,480 gallery · run 3f2a90c1 of “adhoc”",
+        "lsh failed (random, pretrained): hnsw is not installed; type: pip install 'retrieval-bench[hnsw]'",
+        "The encoder’s part", "The index’s part pretrained weights, k = 10", "0.979 ±.004",
+        "an index is 14 × as fast as exact search", "0.0009 ms of it is the floor",
+        "retrieval-bench run from=runs/adhoc/3f2a90c1 'search=[exact,ivf,hnsw,lsh]'", "numpy 2.4 · torch 2.6",
+    ):  # fmt: skip
+        assert told in text, told
+    assert read.tags.count("svg") == 2
+    assert read.tags.count("nav") == 0
+
+
+def test_it_needs_no_script_and_loads_nothing(points: pd.DataFrame) -> None:
+    html = page([record(points), record(points)])
+    read = Page(html)
+    assert not {"script", "link", "img", "iframe", "object"} & set(read.tags)
+    assert read.loads and all(value.startswith("#") for value in read.loads)
+    assert "@import" not in html
+    assert html.count("url(") == html.count("url(#") + html.count("url(&#34;#")
+
+
+def test_names_and_errors_are_shown_and_not_run(make_points: Make) -> None:
+    points = make_points(failed=f"{EVIL} failed")
+    points["index"] = points["index"].replace({"hnsw": EVIL, "lsh": f"lsh{EVIL}"})
+    for column in ("data", "encoder", "similarity"):
+        points[column] = f"{column}{EVIL}"
+    lost = {"nothing_relevant": {"count": 1, "labels": [1], "classes": [EVIL]}}
+    evil = record(points, random=lost | {"engine": {"engine": EVIL, "precision": "x"}, "preprocessing": {"size": 1}})
+    evil.protocol["relevance"] = EVIL
+    html = page([evil])
+    read = Page(html)
+    assert "script" not in read.tags
+    assert "<script" not in html.lower()
+    for told in (f"data{EVIL}", f"encoder{EVIL}", f"lsh{EVIL} failed", f"{EVIL} ef 16", f"Encoder (random): {EVIL}"):
+        assert told in words(read), told
+
+
+def test_several_runs_are_sections_with_a_list_of_them(points: pd.DataFrame) -> None:
+    other = record(points.assign(data="digits"), Path("runs/adhoc/0ther"))
+    read = Page(page([record(points), other]))
+    assert read.tags.count("section") == 2
+    assert [value for value in read.loads if value.startswith("#run") and "-" not in value] == ["#run1", "#run2"]
+    assert {"run1", "run2"} <= set(read.ids)
+    assert "2 runs" in words(read)
+
+
+def test_a_machines_paths_stay_out(points: pd.DataFrame, tmp_path: Path) -> None:
+    html = page([record(points, tmp_path / "adhoc" / "3f2a90c1")])
+    assert str(tmp_path) not in html
+    assert "from=runs/adhoc/3f2a90c1" in html
+
+
+def nothing(points: pd.DataFrame) -> pd.DataFrame:
+    return points.head(0)
+
+
+def failed_only(points: pd.DataFrame) -> pd.DataFrame:
+    return points[points["status"] == "failed"].dropna(axis="columns", how="all")
+
+
+def blank(points: pd.DataFrame) -> pd.DataFrame:
+    numbers = points.select_dtypes("number").columns.drop(["k", "effort", "build_seed"])
+    return points.assign(**dict.fromkeys(numbers, np.nan))
+
+
+def unlabelled(points: pd.DataFrame) -> pd.DataFrame:
+    known = ("hit_rate", "recall@", "precision", "map_at")
+    return points[[c for c in points.columns if not any(name in c for name in known)]]
+
+
+def older(points: pd.DataFrame) -> pd.DataFrame:
+    return points.drop(columns=["family", "functional", "exact", "latency_floor_ms", "qps_batch", "index_params"])
+
+
+@pytest.mark.parametrize(
+    ("made", "told", "drawn"),
+    [
+        (nothing, "nothing was measured", 0),
+        (failed_only, "lsh failed (random, pretrained)", 0),
+        (blank, "No break-even to tell", 0),
+        (unlabelled, "ann_recall@10", 2),
+        (older, "other", 2),
+    ],
+)
+def test_what_is_missing_leaves_a_page(points: pd.DataFrame, made: Any, told: str, drawn: int) -> None:
+    read = Page(page([record(made(points))]))
+    assert told in words(read)
+    assert "glyphs" in words(read)
+    assert "nan" not in words(read).lower()
+    assert read.tags.count("svg") == drawn
+    assert ("The encoder’s part" in words(read)) == (made is older)
+
+
+def test_smaller_galleries_and_the_theory_are_drawn_from_their_tables(points: pd.DataFrame, tmp_path: Path) -> None:
+    sizes = [
+        {
+            "stage": "random", "target": "ann_recall ≥ 0.9", "half": "report", "n_gallery": n, "index": index,
+            "exact": index == "exact", "latency_p50_ms": ms, "status": "ok",
+        }
+        for n in (1000, 4000) for index, ms in (("exact", n / 1000), ("hnsw", 2.0))
+    ]  # fmt: skip
+    pairs = {"similarity": [0.2, 0.4, 0.6, 0.8], "predicted": [0.1, 0.3, 0.5, 0.9], "candidate": [False, True] * 2}
+    pd.DataFrame(sizes).to_parquet(tmp_path / "break_even.parquet")
+    key = {"stage": "random", "index": "simhash", "index_params": "{}", "build_seed": 0, "knob": "probes", "effort": 4}
+    pd.DataFrame(pairs).assign(**key).to_parquet(tmp_path / "collisions.parquet")
+    read = Page(page([record(points, tmp_path)]))
+    assert read.tags.count("svg") == 4
+    assert "From which gallery size an index pays" in words(read)
+    assert "LSH: theory beside practice" in words(read)
+    assert "probes 4" in words(read)
+
+
+@pytest.mark.parametrize("content", [b"PAR1 cut off", b"", None])
+def test_tables_that_cannot_be_read_or_are_older_are_left_out(
+    points: pd.DataFrame, tmp_path: Path, content: bytes | None
+) -> None:
+    for name in ("break_even", "collisions"):
+        if content is None:
+            pd.DataFrame({"stage": ["random"]}).to_parquet(tmp_path / f"{name}.parquet")
+        else:
+            (tmp_path / f"{name}.parquet").write_bytes(content)
+    assert Page(page([record(points, tmp_path)])).tags.count("svg") == 2
+
+
+def test_what_a_target_chose_is_a_table(points: pd.DataFrame) -> None:
+    same = {"target": "ann_recall ≥ 0.95", "index_params": "{}", "k": 10, "tried": {"64": 0.96}}
+    choices = [same | {"index": "hnsw", "effort": 64, "reached": True}]
+    choices += [same | {"index": "ivf", "effort": 4, "reached": False, "tried": {"4": 0.7}}]
+    report = points.assign(half="report", latency_p50_ms=points["latency_p50_ms"] * 2)
+    text = words(Page(page([record(pd.concat([points, report]), random={"choices": choices})])))
+    assert "hnsw ef 64 met 0.979 ±.004 0.262 −.135/+.000 14 ×" in text, "of the half that it was not chosen on"
+    text = words(Page(page([record(points, random={"choices": choices})])))
+    assert "Chosen for ann_recall ≥ 0.95 random, k = 10" in text
+    assert "hnsw ef 64 met 0.979 ±.004 0.131 ±.004 14 ×" in text
+    assert "ivf does not reach ann_recall ≥ 0.95 at k = 10: 0.700 at effort 4" in text
+
+
+def test_half_written_and_older_records_are_named_and_the_others_told(points: pd.DataFrame, tmp_path: Path) -> None:
+    good = record(points, tmp_path / "a")
+    write_json(tmp_path / "a" / "record.json", good.to_json())
+    write_json(tmp_path / "b" / "record.json", good.to_json() | {"schema": 0})
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "record.json").write_text((tmp_path / "a" / "record.json").read_text()[:500])
+    records, skipped = found_runs([tmp_path])
+    assert len(skipped) == 2
+    assert str(tmp_path / "b") in skipped[0] and "schema 0" in skipped[0]
+    assert str(tmp_path / "c") in skipped[1] and "damaged" in skipped[1]
+    file = write_page(records, tmp_path / "report.html")
+    assert "0.979 ±.004" in words(Page(file.read_text(encoding="utf-8")))
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.slow
+def test_five_hundred_points_stay_small(make_points: Make, tmp_path: Path) -> None:
+    points = make_points(failed=None)
+    many = pd.concat([points.assign(index=points["index"] + f"_{i}") for i in range(28)])
+    assert len(many) > 500
+    html = page([record(many)])
+    Page(html)
+    assert len(html.encode()) < 8e6
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_and_runs_nothing(make_points: Make, tmp_path: Path) -> None:
+    browser = shutil.which("chromium")
+    assert browser, "apt-get install chromium"
+    points = make_points(failed="broken")
+    points["index"] = points["index"].replace({"hnsw": "<script>document.title='run'</script>"})
+    file = write_page([record(points)], tmp_path / "report.html")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
+    shown = subprocess.run(
+        [browser, *flags, file.as_uri()], capture_output=True, text=True, timeout=120, check=True,
+        env=os.environ | {"HOME": str(tmp_path)},
+    ).stdout  # fmt: skip
+    assert "<title>glyphs · retrieval_bench</title>" in shown
+    assert shown.count("<svg") == 2

@@ -53,6 +53,7 @@ COSTS = {
     "build_s": "build time, s",
 }
 MANY = 30  # points of a panel from which only curves' ends and the front tell their effort
+NAMED = 3  # indexes that failed
 STRETCH = 0.01  # the axis of ann_recall: -log10(1 + STRETCH - value)
 RECALL_TICKS = (0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
 
@@ -169,7 +170,8 @@ def _panel(axis: Axes, group: Sequence[Row], view: _View) -> None:
     _floor(axis, drawn, cost)
     names = distinct([row for row in group if failed(row)], "label")
     if names:
-        axis.set_title(f"failed: {', '.join(names)}", loc="right", fontsize=8, color="#D55E00")
+        more = f", … {len(names) - NAMED} more" if len(names) > NAMED else ""
+        axis.set_title(f"failed: {', '.join(names[:NAMED])}{more}", loc="right", fontsize=8, color="#D55E00")
         axis.set_title(panel_name(group), loc="left", fontsize=10)
         axis.set_title("", loc="center")
 

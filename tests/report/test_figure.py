@@ -77,6 +77,12 @@ def test_failed_indexes_are_named_and_not_drawn(points: pd.DataFrame) -> None:
     assert not any("lsh" in label for label in axis.get_legend_handles_labels()[1])
 
 
+def test_of_many_that_failed_some_are_named(points: pd.DataFrame) -> None:
+    gone = points[points["status"] == "failed"]
+    figure = pareto_figure(pd.concat([points, *(gone.assign(index=f"lsh_{i}") for i in range(5))]))
+    assert shown(figure)[0].get_title(loc="right") == "failed: lsh, lsh_0, lsh_1, … 3 more"
+
+
 def test_colours_come_from_the_family_column_and_the_legend_stands_beside(points: pd.DataFrame) -> None:
     figure = pareto_figure(points)
     colours = {name: named(shown(figure)[0], name)[0].get_color() for name in ("exact", "ivf", "hnsw")}

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 # What the file system may refuse: not a fault of the program, so one message.
-REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
+REFUSED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+    | {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a place that can be no folder
+)
 FILES = (
     "record.json",
     "config.yaml",

@@ -150,6 +150,8 @@ def _sides(a: RunRecord, b: RunRecord, stage_a: str | None, stage_b: str | None)
 
 def _queries(record: RunRecord) -> pd.DataFrame:
     file = record.folder / "queries.parquet"
+    if not file.exists():
+        raise CorruptInput(f"{file} is missing; run it again with force=true")
     try:
         table = pd.read_parquet(file)
     except (OSError, ValueError) as error:

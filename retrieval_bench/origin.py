@@ -46,8 +46,10 @@ class Origin:
             own = value.removeprefix(RUN) if isinstance(value, str) and value != CACHE else ""
             if "${" in own:
                 raise CorruptInput(f"{run}: {where}={value} is not what a run writes; its record was changed")
-        parts = [record.config.get(group) or {} for group in _CHOSEN] + [record.config.get("measure")]
-        if not all(isinstance(part, dict) for part in parts) or {*TAKEN, *_VALUES} - {*record.config}:
+        measure = record.config.get("measure")
+        parts = [record.config.get(group) or {} for group in _CHOSEN]
+        known = all(isinstance(part, dict) for part in parts) and {*TAKEN, *_VALUES} <= {*record.config}
+        if not known or not isinstance(measure, dict) or "_target_" not in measure or "defaults" in measure:
             raise CorruptInput(f"{run}: its configuration is not what a run writes")
         return cls(record, restored(record.config, record.folder, "${paths.cache}"))
 

@@ -26,6 +26,8 @@ SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
 _PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
 _HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
+_DICTS = ("config", "protocol", "environment", "seeds", "stages")
+_ROW = frozenset({"stage", "index", "index_params", "build_seed", "effort", "k", "half", "status"})
 
 
 @contextmanager
@@ -156,8 +158,8 @@ class RunRecord:
         """Read a finished run.
 
         Raises:
-            BadConfig: no finished run lies there. DamagedRecord: the record is cut off. CorruptInput: it is of
-            another schema.
+            BadConfig: no finished run lies there. DamagedRecord: the record is cut off or was changed. CorruptInput:
+            it is of another schema.
         """
         file = folder / "record.json"
         if not file.exists():
@@ -166,7 +168,9 @@ class RunRecord:
             value = json.loads(file.read_text(encoding="utf-8"))
             schema = value["schema"]
             record = cls.from_json(value, folder) if schema == SCHEMA else None
-        except (ValueError, TypeError, KeyError) as error:
+            if record is not None:
+                _check_shape(record)
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedRecord(
                 f"{file} is damaged ({error}); type the command of that run again: it makes the record anew from"
                 f" {folder / 'results'}, and measures nothing twice"
@@ -174,6 +178,17 @@ class RunRecord:
         if record is None:
             raise CorruptInput(f"{file} has schema {schema}, this version {SCHEMA}; run it again with force=true")
         return record
+
+
+def _check_shape(record: RunRecord) -> None:
+    """Raise ValueError where a part is not what a run writes: the record was changed by hand, or by a program."""
+    wrong = [name for name in _DICTS if not isinstance(getattr(record, name), dict)]
+    if not isinstance(record.rows, list) or not all(
+        isinstance(row, dict) and row.keys() >= _ROW for row in record.rows
+    ):
+        wrong.append("rows")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} not as a run writes them")
 
 
 def _near(folder: Path) -> str:

@@ -197,7 +197,7 @@ def test_a_foreign_record_runs_nothing(apart: Path, capsys: pytest.CaptureFixtur
     assert not (apart / "stolen.txt").exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST])
 def test_what_the_file_system_refuses_is_one_message(
     number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,7 +132,8 @@ def test_another_persons_run_constructs_nothing_foreign(origin: Path) -> None:
     changed(origin, {"config": config | {"search": {"x": evil}, "allow": ["shutil.copyfile"]}})
     with pytest.raises(BadConfig, match="not one of retrieval_bench's"):
         experiment([f"from={origin}"])
-    for part in ({"search": {"../../x": evil}}, {"search": {"x": {"defaults": ["/data: glyphs"]}}}, {"metric": 3}):
+    for part in ({"search": {"../../x": evil}}, {"search": {"x": {"defaults": ["/data: glyphs"]}}}, {"metric": 3},
+                 {"measure": config["measure"] | {"defaults": []}}, {"measure": {}}):  # fmt: skip
         changed(origin, {"config": config | part})
         with pytest.raises(CorruptInput, match="is not what a run writes"):
             experiment([f"from={origin}"])

@@ -1,5 +1,6 @@
 """A damaged record is made anew from what lies beside it."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 
 from retrieval_bench import _job, run
 from retrieval_bench.cli import experiment
+from retrieval_bench.errors import DamagedRecord
 from retrieval_bench.pipeline import run_experiment
 from retrieval_bench.record import RunRecord
 
@@ -35,6 +37,11 @@ def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
         assert len(said) == 1 and said[0].endswith("kept as record.json.broken")
         assert (whole.folder / "record.json.broken").read_text() == text[:cut]
         assert file.read_text() == text
+    for part in ({"rows": None}, {"rows": [{}]}, {"config": None}, {"stages": []}, {"protocol": 3}):
+        file.write_text(json.dumps(json.loads(text) | part))
+        with pytest.raises(DamagedRecord, match=f"{next(iter(part))} not as a run writes"):
+            RunRecord.load(whole.folder)
+    assert run(BOTH) == whole
     file.write_text("[1, 2]")
     smaller = run([*SMALL, "search=[exact]"])
     both = (pd.DataFrame(r.rows).sort_values(["index", "half"]).reset_index(drop=True) for r in (smaller, whole))

@@ -150,6 +150,7 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
     for i, index in enumerate(distinct(group, "label")):
         rows = [row for row in drawn if row["label"] == index]
         _curve(axis, rows, front, (metric, cost), MARKERS[i % len(MARKERS)])
+    _fit(axis, drawn, cost)
     _floor(axis, drawn, cost)
     _missing(axis, group)
     _ticks(axis)
@@ -220,6 +221,14 @@ def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
         below.append(max(0.0, value - low) if known else nan)
         above.append(max(0.0, high - value) if known else nan)
     return [below, above]
+
+
+def _fit(axis: Axes, rows: Sequence[Row], cost: str) -> None:
+    """Room for every cost with its interval: left alone, matplotlib warns where all are one number."""
+    floors = [number(row, "latency_floor_ms") for row in rows if cost.startswith("latency")]
+    ends = [end for end in (*floors, *(end for row in rows for end in interval(row, cost))) if end > 0]
+    if ends:
+        axis.set_xlim(min(ends) / 1.3, max(ends) * 1.3)
 
 
 def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:

@@ -142,6 +142,7 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
     axis.tick_params(labelleft=True, labelbottom=True)
     axis.margins(0.06, 0.08)
     drawn = [row for row in group if not failed(row) and isfinite(number(row, metric)) and number(row, cost) > 0]
+    _fit(axis, drawn, cost)
     front = pareto_front(drawn, metric, cost)
     axis.plot(
         [number(row, cost) for row in front], [number(row, metric) for row in front],
@@ -150,7 +151,6 @@ def _panel(axis: Axes, group: Sequence[Row], metric: str, cost: str) -> None:
     for i, index in enumerate(distinct(group, "label")):
         rows = [row for row in drawn if row["label"] == index]
         _curve(axis, rows, front, (metric, cost), MARKERS[i % len(MARKERS)])
-    _fit(axis, drawn, cost)
     _floor(axis, drawn, cost)
     _missing(axis, group)
     _ticks(axis)

@@ -101,11 +101,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in REFUSED:
             raise
         where = f": {error.filename}" if error.filename else ""
-        text = f"{error.strerror}{where}. Free or choose another place with paths.runs=FOLDER and paths.cache=FOLDER"
+        other = "--sheet FOLDER" if args.command == "query" else "paths.runs=FOLDER and paths.cache=FOLDER"
+        text = f"{error.strerror}{where}. Free it or choose another place with {other}"
         _console(stderr=True).print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        _console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        # Without rich: importing it takes long enough for an impatient second Ctrl-C to end in a traceback.
+        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
 
 

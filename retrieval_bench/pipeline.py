@@ -239,8 +239,8 @@ def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> No
     """Figure and trackers: neither may end a run that has its numbers. A tracker is told the same rows only once."""
     figure, told = record.folder / "pareto.png", record.folder / "told.json"
     rows = digest(record.rows)
-    before = json.loads(told.read_text()) if told.exists() else {}
-    if before.get("figure") != rows:
+    before = _told(told)
+    if before.get("figure") != rows or not figure.exists():
         save_figure(pareto_figure(record.points), figure)
     factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
     if factories:
@@ -254,3 +254,12 @@ def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> No
     now = before | dict.fromkeys(("figure", *factories), rows)
     if now != before:
         write_json(told, now)
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """Who was told which rows; nobody, where the file is missing or damaged."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return before if isinstance(before, dict) else {}

@@ -208,6 +208,18 @@ def test_what_the_file_system_refuses_is_one_message(
     assert f"{os.strerror(number)}: some/file" in said(capsys, "doctor")
 
 
+def test_an_interruption_is_told_without_importing_anything(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(args: object) -> int:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_doctor", interrupt)
+    assert main(["doctor"]) == 130
+    assert "what was finished is kept" in capsys.readouterr().err
+
+
 def test_other_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(args: object) -> int:
         raise OSError(errno.EIO, "a fault")

@@ -55,7 +55,7 @@ def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
         group: rows of one panel.
         metric: label metric that is shown through the index, if any.
         width: columns of the terminal. What does not fit gives way: first the build parameters beside a name (they
-            then stand below it), then columns by their `keep`.
+            then stand below it), then columns by their `keep`; a line below the table names those that went.
     """
     measured = [row for row in group if not failed(row)]
     columns = [
@@ -63,7 +63,7 @@ def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
         for column in _columns(depth(group), metric)
         if max(column.keep, column.short_keep) >= ALWAYS or any(column.cell(row) not in EMPTY for row in measured)
     ]
-    folded = False
+    folded, gone = False, list[str]()
     table = _filled(columns, group, folded)
     while width_of(table) > width:
         weakest = min(columns, key=lambda column: column.keep)
@@ -73,9 +73,13 @@ def index_table(group: Sequence[Row], metric: str | None, width: int) -> Table:
             at = columns.index(weakest)
             less = replace(weakest, cell=weakest.short, keep=weakest.short_keep, short=None) if weakest.short else None
             columns[at : at + 1] = [less] if less else []
+            gone += [] if less else [" ".join(weakest.header.split())]
         else:
             break
         table = _filled(columns, group, folded)
+    if gone:
+        table.caption = f"no room for {', '.join(reversed(gone))}; points.parquet has all"
+        table.caption_justify = "left"
     return table
 
 

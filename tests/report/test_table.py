@@ -39,6 +39,7 @@ def part(lines: list[str], title: str) -> list[str]:
 def test_it_fits_and_nothing_of_the_essential_is_lost(points: pd.DataFrame, width: int) -> None:
     lines = printed(render_table(points, FACTS, width), width)
     assert max(map(len, lines)) <= width
+    assert any("no room for" in line for line in lines) == (width < 100)
     row = line_of(part([line.rstrip() for line in lines], "index's part: pretrained"), "ef 32")
     assert re.search(r"0\.648 +0\.003 ±\.001 +0\.941 ±\.004 +0\.078 ±\.002 ", row), row
     assert not any("…" in line for line in lines)

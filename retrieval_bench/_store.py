@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.record import write_json, written_whole
+from retrieval_bench.search.base import Index
 from retrieval_bench.types import SearchResult
 
 Columns = dict[str, Any]
@@ -68,7 +69,7 @@ class Store:
             yield
         except PermissionError:
             raise
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:  # faiss raises RuntimeError
             told = str(error).partition("\n")[0]
             raise CorruptInput(
                 f"a file in {self.folder} is damaged ({told}); remove that folder and type the command of the run"
@@ -89,6 +90,11 @@ class Store:
     def write_build(self, build: Mapping[str, Any]) -> None:
         """Write `build.json`."""
         write_json(self.folder / "build.json", dict(build))
+
+    def load_into(self, index: Index) -> None:
+        """Let an index load what it saved."""
+        with self._undamaged():
+            index.load(self.index)
 
     def fresh_index(self) -> Path:
         """An empty folder to save into; `adopt_index` makes it the index."""

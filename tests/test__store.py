@@ -7,7 +7,9 @@ import pytest
 
 from retrieval_bench._store import Point, Store
 from retrieval_bench.errors import CorruptInput
-from retrieval_bench.types import SearchResult
+from retrieval_bench.search.exact import Exact
+from retrieval_bench.search.hnsw import HNSW
+from retrieval_bench.types import SearchResult, Similarity
 
 POINT = Point(16, 2)
 
@@ -51,3 +53,16 @@ def test_a_damaged_file_is_named_with_the_remedy(store: Store, name: str, half: 
     file.write_bytes(whole[: int(len(whole) * half)])
     with pytest.raises(CorruptInput, match=f"a file in {store.folder} is damaged .*remove that folder"):
         read_all(store)
+
+
+@pytest.mark.parametrize("make", [Exact, HNSW])
+def test_a_damaged_index_is_named_with_the_remedy(store: Store, make: type[Exact | HNSW]) -> None:
+    store.index.mkdir()
+    index = make()
+    index.build(np.eye(4, dtype=np.float32), Similarity.DOT, 0)
+    index.save(store.index)
+    store.load_into(make())
+    for file in store.index.iterdir():
+        file.write_bytes(b"x")
+    with pytest.raises(CorruptInput, match=f"a file in {store.folder} is damaged"):
+        store.load_into(make())

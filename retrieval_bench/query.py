@@ -28,6 +28,8 @@ from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_she
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
+_GONE = "(no longer among the data)"  # the key of an item that was there when the run was made
+
 
 @dataclass(frozen=True)
 class Question:
@@ -184,7 +186,10 @@ class _Searcher:
         """What the gallery knows of the answers; a picture that cannot be read any more is left out of the sheet."""
         found = []
         for item, score in zip(ids[ids >= 0], scores, strict=False):
-            row = self.rows[int(item)]
+            row = self.rows.get(int(item))
+            if row is None:
+                found.append(Neighbour(_GONE, float(score), "", Verdict.UNKNOWN, None))
+                continue
             label = "" if self.items.labels is None else self.items.labels[row]
             name = str(self.items.label_names.get(int(label), label)) if label != "" else ""
             found.append(Neighbour(str(self.items.keys[row]), float(score), name, Verdict.UNKNOWN, self._image(row)))

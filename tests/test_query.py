@@ -115,6 +115,18 @@ def test_broken_pictures_are_told_in_a_line_each_and_the_others_answered(
     assert keys[0] in text(given) and keys[1] in text(given)
 
 
+def test_items_that_are_gone_are_told_in_their_place(record: RunRecord, keys: list[str], tmp_path: Path) -> None:
+    whole = text(list(asked(record, tmp_path, record.folder / "0.png")))
+    fewer = cli.reopen(replace(record, config=record.config | {"data": record.config["data"] | {"n_test": 20}}))
+    assert isinstance(fewer.data, Dataset)
+    gone = set(keys) - set(fewer.data.gallery().keys)
+    question = Question([record.folder / "0.png"], None, None, None, 20, tmp_path)
+    told = text(list(answer(record, lambda: fewer, question)))
+    assert told.count("(no longer among the data)") > 0
+    assert not any(key in told for key in gone)
+    assert next(key for key in keys if key in whole) not in gone, "what is left keeps its name"
+
+
 def test_pictures_named_alike_have_a_sheet_each(record: RunRecord, keys: list[str], tmp_path: Path) -> None:
     other = tmp_path / "0.png"
     shutil.copy(record.folder / "1.png", other)

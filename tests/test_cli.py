@@ -44,6 +44,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["encoder=efficientnet_lite9"], "did you mean efficientnet_lite0?"),
         (["search=[exact,hnws]"], "there is no search=hnws; did you mean hnsw?"),
         (["simlarity=dot"], "did you mean similarity"),
+        (["form=runs/adhoc/1a2b"], "did you mean from"),
         (["similarity=cosin"], "similarity=cosin does not exist; did you mean cosine?"),
         (["stage=[pretraind]"], "did you mean pretrained"),
         (["measure.pases=3"], "measure has no 'pases'; did you mean passes"),

@@ -52,3 +52,29 @@ def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert {row["index"] for row in run([*SMALL, "search=[exact]"]).rows} == {"null", "exact"}
     assert {row["index"] for row in run(BOTH).rows} == {"null", "exact", "hnsw"}
     assert RunRecord.load(whole.folder).rows == whole.rows
+
+
+def test_damaged_tables_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    whole = run(BOTH)
+    files = [whole.folder / f"{name}.parquet" for name in ("points", "queries", "neighbours")]
+    tables = [pd.read_parquet(file) for file in files]
+    monkeypatch.setattr(_job.Job, "start", no_worker)
+    said: list[str] = []
+    for file, table in zip(files, tables, strict=True):
+        for content in (None, b"", file.read_bytes()[:-9]):
+            file.unlink()
+            if content is not None:
+                file.write_bytes(content)
+            said.clear()
+            assert run_experiment(experiment(BOTH), say=said.append) == whole
+            assert [line.partition(";")[0] for line in said] == [f"damaged or missing in {whole.folder}: {file.name}"]
+            pd.testing.assert_frame_equal(pd.read_parquet(file), table)
+    said.clear()
+    run_experiment(experiment(BOTH), say=said.append)
+    assert said == [], "whole tables are not worth a word"
+    files[1].unlink()
+    assert {row["index"] for row in run([*SMALL, "search=[exact]"]).rows} == {"null", "exact"}, "half an index is none"
+    assert run(BOTH).rows == whole.rows
+    assert set(pd.read_parquet(files[1])["index"]) == set(tables[1]["index"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset, VectorDataset
 from retrieval_bench.errors import BadConfig
+from retrieval_bench.record import digest
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -95,6 +96,11 @@ class Experiment:
         default = signature(factory.func).parameters["efforts"].default
         given = factory.keywords.get("efforts", default)
         return list(given) or [None]
+
+
+def data_fingerprint(data: Dataset | VectorDataset) -> str:
+    """Digest of both sides."""
+    return digest(data.queries().fingerprint, data.gallery().fingerprint)
 
 
 def silent(task: str, done: int, total: int) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.environment import environment
 from retrieval_bench.errors import TooManyUnreadable
-from retrieval_bench.experiment import Experiment, silent
+from retrieval_bench.experiment import Experiment, data_fingerprint, silent
 from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
 from retrieval_bench.measure import Candidate, Plan, forget, measure, result_folder
@@ -33,7 +33,7 @@ from retrieval_bench.record import (
 )
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.salvage import readable, recorded
-from retrieval_bench.stages import Prepared, data_fingerprint, prepare
+from retrieval_bench.stages import Prepared, prepare
 
 _log = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ from retrieval_bench.record import (
     Progress,
     RunRecord,
     digest,
+    make_folder,
     only_one,
     portable,
     write_json,
@@ -52,6 +53,7 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
     Raises:
         RetrievalBenchError: anything that the user can mend. Whatever was finished before is kept.
     """
+    make_folder(experiment.cache)
     foresight = Foresight(experiment, say)
     if isinstance(experiment.data, Dataset) and not experiment.metrics:
         say("no label metric is measured, ann_recall alone judges; for some type metric=[hit_rate,map_at_r]")

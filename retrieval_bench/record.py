@@ -39,7 +39,7 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
@@ -53,6 +53,16 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder. BadConfig: none can lie there, as in a pseudo file system, which says that it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise BadConfig(
+            f"no folder can be made at {folder}; choose another place with paths.runs=FOLDER or paths.cache=FOLDER"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -95,7 +105,7 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield

@@ -209,6 +209,22 @@ def test_what_the_file_system_refuses_is_one_message(
     assert f"{os.strerror(number)}: some/file" in said(capsys, "doctor")
 
 
+def test_a_place_where_no_folder_can_be_is_one_message(
+    apart: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if apart / "proc" in path.parents:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        make(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    refused = said(capsys, "run", *TINY, f"paths.runs={apart / 'proc'}")
+    assert f"no folder can be made at {apart / 'proc'}" in refused and "paths.runs=FOLDER" in refused
+    assert "paths.cache=FOLDER" in said(capsys, "run", *TINY, f"paths.cache={apart / 'proc' / 'cache'}")
+
+
 def test_an_interruption_is_told_without_importing_anything(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,8 @@ def _diagnosis(overrides: Sequence[str], request: Request) -> str | None:
     def composed(chosen: list[str]) -> DictConfig:
         return hydra_compose("config", overrides=[*chosen, *request.searchpath])
 
-    return diagnosed(_parse(overrides), options, composed, loader.list_groups(""), HydraException)
+    groups = {file.parent.name for folder in request.folders for file in folder.glob("*/*.yaml")}
+    return diagnosed(_parse(overrides), options, composed, sorted(groups), HydraException)
 
 
 def _composed(request: Request) -> dict[str, Any]:

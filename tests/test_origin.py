@@ -83,6 +83,7 @@ def test_lost_embeddings_are_made_again_and_that_is_said(origin: Path) -> None:
         ("experiment=quickstart", "both set a whole configuration"),
         ("search=[hnsw_m9]", "did you mean hnsw_m8"),
         ("measure.pases=3", "did you mean passes"),
+        ("transfrm=[centring]", r"did you mean transform .* encoder, experiment, .* transform$"),
         ("from=other", "takes one run"),
     ],
 )

@@ -261,12 +261,19 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
         return str(yaml.safe_dump(_composed(request), sort_keys=False))
 
 
-def reopen(record: RunRecord, allow: Sequence[str] = ()) -> Experiment:
-    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted."""
+def reopen(record: RunRecord, allow: Sequence[str] = (), root: Path | None = None) -> Experiment:
+    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted.
+
+    Args:
+        root: where the data lie now, if they moved.
+    """
+    from retrieval_bench.origin import moved
     from retrieval_bench.record import restored
 
     make_importable(allow)
     cache = os.environ.get("RETRIEVAL_BENCH_CACHE") or _user_cache()  # as conf/config.yaml has it
     paths = {"runs": "runs", "cache": cache}
     config = restored(record.config, record.folder, paths["cache"])
+    if root is not None:
+        config = moved(config, root)
     return assemble({**config, "allow": list(allow), "paths": paths}, allow)

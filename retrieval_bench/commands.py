@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--effort", type=int, help="value of the index's knob (default: the highest measured)")
     query.add_argument("-k", type=int, default=10, help="how many neighbours (default: 10)")
     query.add_argument("--sheet", type=Path, default=Path(), help="folder for the contact sheets (default: this one)")
+    query.add_argument("--root", type=Path, metavar="FOLDER", help="where the run's data lie now, if they moved")
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
@@ -171,14 +172,18 @@ def _show(record: RunRecord, experiment: Experiment) -> None:
 
 def _query(args: argparse.Namespace) -> int:
     from retrieval_bench import cli
+    from retrieval_bench.errors import DataNotFound
     from retrieval_bench.query import Question, answer
     from retrieval_bench.record import RunRecord
 
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, lambda: cli.reopen(record, args.allow), question):
-        console.print(renderable)
+    try:
+        for renderable in answer(record, lambda: cli.reopen(record, args.allow, args.root), question):
+            console.print(renderable)
+    except DataNotFound as error:  # this command takes no override
+        raise DataNotFound(str(error).replace("data.root=FOLDER", "--root FOLDER")) from error
     return 0
 
 

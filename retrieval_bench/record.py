@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
-_PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
+PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
 _HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
 _DICTS = ("config", "protocol", "environment", "seeds", "stages")
 _ROW = frozenset({"stage", "index", "index_params", "build_seed", "effort", "k", "half", "status"})
@@ -240,7 +240,7 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
 def portable(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A configuration without this machine in it: the cache is named so, other paths are relative to `folder`.
 
-    A path is what stands under a key of `_PATHS`, and whatever is absolute.
+    A path is what stands under a key of `PATHS`, and whatever is absolute.
 
     >>> portable({"paths": {"cache": "/c"}, "data": {"root": "/a/b", "cache": "/c", "n": 3}}, Path("/a/runs/1"))
     {'data': {'root': '${run}/../../b', 'cache': '${cache}', 'n': 3}}
@@ -256,7 +256,7 @@ def portable(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return value
         if value == cache:
             return CACHE
-        here = Path(value).is_absolute() or (key in _PATHS and Path(value).exists())
+        here = Path(value).is_absolute() or (key in PATHS and Path(value).exists())
         return f"{RUN}/{os.path.relpath(value, folder)}" if here else value
 
     return {str(key): moved(str(key), value) for key, value in config.items() if key not in _HERE}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a
 PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
 _HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
 _DICTS = ("config", "protocol", "environment", "seeds", "stages")
+PART = re.compile(r"(?!.*\.\.)\w[\w.-]*")  # what a name that becomes part of a path is made of
 _ROW = frozenset({"stage", "index", "index_params", "build_seed", "effort", "k", "half", "status"})
 
 
@@ -199,6 +201,10 @@ def _check_shape(record: RunRecord) -> None:
         wrong.append("rows")
     if wrong:
         raise ValueError(f"{', '.join(wrong)} not as a run writes them")
+    parts = {*record.stages, *(row[key] for row in record.rows for key in ("stage", "index"))}
+    strange = sorted(repr(part) for part in parts if not (isinstance(part, str) and PART.fullmatch(part)))
+    if strange:
+        raise ValueError(f"{', '.join(strange)}: no name of a stage or an index")
 
 
 def _near(folder: Path) -> str:

@@ -58,6 +58,10 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["data=vectors", "data.gallery=missing.npy"], "missing.npy"),
         (["data=digits", "encoder=none"], "needs an encoder"),
         (["search=[]"], "no index to measure"),
+        (
+            ["+search={a..b: {_target_: retrieval_bench.search.exact.Exact, _partial_: true}}"],
+            "its name becomes a file's",
+        ),
         (["allow=[os.system]", "+search.x={_target_: subprocess.run}"], "not one of retrieval_bench's"),
         (["k=[10"], "quote lists for the shell"),
         (["search.exact._partial_=false"], "search.exact._partial_=False: true is needed"),

@@ -41,6 +41,16 @@ def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
         file.write_text(json.dumps(json.loads(text) | part))
         with pytest.raises(DamagedRecord, match=f"{next(iter(part))} not as a run writes"):
             RunRecord.load(whole.folder)
+    named = json.loads(text)
+    for part in (
+        {"stages": {"../../evil": {}}},
+        {"rows": [named["rows"][0] | {"index": "/evil"}]},
+        {"rows": [named["rows"][0] | {"stage": "a..b"}]},
+        {"rows": [named["rows"][0] | {"index": ["evil"]}]},
+    ):
+        file.write_text(json.dumps(named | part))
+        with pytest.raises(DamagedRecord, match="is damaged"):
+            RunRecord.load(whole.folder)
     assert run(BOTH) == whole
     file.write_text("[1, 2]")
     smaller = run([*SMALL, "search=[exact]"])

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 # Public name -> the module that holds it. Resolved on first use, so that `import retrieval_bench` costs nothing.
 _WHERE = {
     "run": "cli",
-    "load_runs": "record",
+    "load_runs": "runs",
     "compare": "comparison",
     "RunRecord": "record",
     "Similarity": "types",

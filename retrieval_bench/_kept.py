@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from retrieval_bench.encoder.base import (
     open_engine,
     prepare_alone,
 )
+from retrieval_bench.hashing import json_digest
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
@@ -33,21 +32,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SCHEMA = 1  # part of every cache key
-_KEY = re.compile(r"[0-9a-f]{32}")  # what `_digest` gives; a record may be foreign and name any path
+_KEY = re.compile(r"[0-9a-f]{32}")  # what `json_digest` gives; a record may be foreign and name any path
 
 
 def model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choice: EngineChoice) -> str:
     """Names an engine's graph: made of weights, architecture, pooling, preprocessing and engine."""
-    return _digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
-
-
-def _digest(values: list[Any]) -> str:
-    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return json_digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
 
 
 def store_of(cache: Path, key: str, items: Items) -> VectorStore:
     """Where the vectors of these items by the engine of this key lie."""
-    return VectorStore(cache / "embeddings" / _digest([key, items.fingerprint, len(items)]))
+    return VectorStore(cache / "embeddings" / json_digest([key, items.fingerprint, len(items)]))
 
 
 def query_engine(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._messages import Served
+from retrieval_bench.errors import CorruptInput
 from retrieval_bench.record import write_json, written_whole
+from retrieval_bench.search.base import Index
 from retrieval_bench.types import SearchResult
 
 Columns = dict[str, Any]
@@ -54,9 +57,25 @@ def _read_table(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class Store:
-    """Reads and writes `folder`, which belongs to one index with its build parameters and build seed."""
+    """Reads and writes `folder`, which belongs to one index with its build parameters and build seed.
+
+    Whatever reads raises CorruptInput where a file is damaged.
+    """
 
     folder: Path
+
+    @contextmanager
+    def _undamaged(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError:
+            raise
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError) as error:  # faiss raises RuntimeError
+            told = str(error).partition("\n")[0]
+            raise CorruptInput(
+                f"a file in {self.folder} is damaged ({told}); remove that folder and type the command of the run"
+                " again: it measures this index anew and nothing else"
+            ) from error
 
     @property
     def index(self) -> Path:
@@ -66,11 +85,17 @@ class Store:
     def build(self) -> Columns | None:
         """What is known of the build; none if nothing was tried yet."""
         file = self.folder / "build.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        with self._undamaged():
+            return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
 
     def write_build(self, build: Mapping[str, Any]) -> None:
         """Write `build.json`."""
         write_json(self.folder / "build.json", dict(build))
+
+    def load_into(self, index: Index) -> None:
+        """Let an index load what it saved."""
+        with self._undamaged():
+            index.load(self.index)
 
     def fresh_index(self) -> Path:
         """An empty folder to save into; `adopt_index` makes it the index."""
@@ -91,7 +116,8 @@ class Store:
 
     def ids(self) -> NDArray[np.int64]:
         """What `write_ids` wrote."""
-        ids: NDArray[np.int64] = np.load(self.folder / "ids.npy", allow_pickle=False)
+        with self._undamaged():
+            ids: NDArray[np.int64] = np.load(self.folder / "ids.npy", allow_pickle=False)
         return ids
 
     def clear(self) -> None:
@@ -124,14 +150,16 @@ class Store:
 
     def found(self, point: Point) -> tuple[SearchResult, Columns]:
         """What `write_found` wrote, in the same order."""
-        table = _read_table(self._found(point))
+        with self._undamaged():
+            table = _read_table(self._found(point))
+            batch = json.loads(self._batch(point).read_text(encoding="utf-8"))
         q = len(table)
         ids, scores = (
             table[name].combine_chunks().flatten().to_numpy(False).reshape(q, -1) for name in ("ids", "scores")
         )
         counted = table["candidates"]
         candidates = None if counted.null_count else counted.to_numpy()
-        return SearchResult(ids, scores, candidates), json.loads(self._batch(point).read_text(encoding="utf-8"))
+        return SearchResult(ids, scores, candidates), batch
 
     def _times(self, point: Point, number: int) -> Path:
         return self.folder / f"times-{point}-p{number}.parquet"
@@ -146,7 +174,8 @@ class Store:
 
     def times(self, point: Point, numbers: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Timed query ids [m], rising, and nanoseconds [pass, m]."""
-        tables = [_read_table(self._times(point, i)) for i in numbers]
+        with self._undamaged():
+            tables = [_read_table(self._times(point, i)) for i in numbers]
         ids = [table["query_id"].to_numpy() for table in tables]
         orders = [np.argsort(column) for column in ids]
         ns = [table["ns"].to_numpy()[order] for table, order in zip(tables, orders, strict=True)]

@@ -103,7 +103,8 @@ def _diagnosis(overrides: Sequence[str], request: Request) -> str | None:
     def composed(chosen: list[str]) -> DictConfig:
         return hydra_compose("config", overrides=[*chosen, *request.searchpath])
 
-    return diagnosed(_parse(overrides), options, composed, loader.list_groups(""), HydraException)
+    groups = {file.parent.name for folder in request.folders for file in folder.glob("*/*.yaml")}
+    return diagnosed(_parse(overrides), options, composed, sorted(groups), HydraException)
 
 
 def _composed(request: Request) -> dict[str, Any]:
@@ -264,12 +265,19 @@ def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
         return str(yaml.safe_dump(_composed(request), sort_keys=False))
 
 
-def reopen(record: RunRecord, allow: Sequence[str] = ()) -> Experiment:
-    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted."""
+def reopen(record: RunRecord, allow: Sequence[str] = (), root: Path | None = None) -> Experiment:
+    """The live objects of a finished run. Runs may be other people's: only what this user allows is permitted.
+
+    Args:
+        root: where the data lie now, if they moved.
+    """
+    from retrieval_bench.origin import moved
     from retrieval_bench.record import restored
 
     make_importable(allow)
     cache = os.environ.get("RETRIEVAL_BENCH_CACHE") or _user_cache()  # as conf/config.yaml has it
     paths = {"runs": "runs", "cache": cache}
     config = restored(record.config, record.folder, paths["cache"])
+    if root is not None:
+        config = moved(config, root)
     return assemble({**config, "allow": list(allow), "paths": paths}, allow)

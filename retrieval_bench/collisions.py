@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from retrieval_bench.measure import IndexResult, Pairs
+from retrieval_bench._scene import Pairs
+from retrieval_bench.measure import IndexResult
 from retrieval_bench.nearest import rescore
 from retrieval_bench.points import Exact, Stage, gallery_rows
 

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 WIDTH = 100
 # What the file system may refuse: not a fault of the program, so one message.
-REFUSED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS})
+REFUSED = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+    | {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a place that can be no folder
+)
 FILES = (
     "record.json",
     "config.yaml",
@@ -57,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument("--effort", type=int, help="value of the index's knob (default: the highest measured)")
     query.add_argument("-k", type=int, default=10, help="how many neighbours (default: 10)")
     query.add_argument("--sheet", type=Path, default=Path(), help="folder for the contact sheets (default: this one)")
+    query.add_argument("--root", type=Path, metavar="FOLDER", help="where the run's data lie now, if they moved")
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
@@ -102,11 +106,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in REFUSED:
             raise
         where = f": {error.filename}" if error.filename else ""
-        text = f"{error.strerror}{where}. Free or choose another place with paths.runs=FOLDER and paths.cache=FOLDER"
+        other = "--sheet FOLDER" if args.command == "query" else "paths.runs=FOLDER and paths.cache=FOLDER"
+        text = f"{error.strerror}{where}. Free it or choose another place with {other}"
         _console(stderr=True).print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        _console(stderr=True).print("interrupted; what was finished is kept, and the same command goes on from there")
+        # Without rich: importing it takes long enough for an impatient second Ctrl-C to end in a traceback.
+        print("interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
 
 
@@ -170,20 +176,24 @@ def _show(record: RunRecord, experiment: Experiment) -> None:
 
 def _query(args: argparse.Namespace) -> int:
     from retrieval_bench import cli
+    from retrieval_bench.errors import DataNotFound
     from retrieval_bench.query import Question, answer
     from retrieval_bench.record import RunRecord
 
     record = RunRecord.load(args.run)
     question = Question(args.files, args.index, args.stage, args.effort, args.k, args.sheet)
     console = _console()
-    for renderable in answer(record, lambda: cli.reopen(record, args.allow), question):
-        console.print(renderable)
+    try:
+        for renderable in answer(record, lambda: cli.reopen(record, args.allow, args.root), question):
+            console.print(renderable)
+    except DataNotFound as error:  # this command takes no override
+        raise DataNotFound(str(error).replace("data.root=FOLDER", "--root FOLDER")) from error
     return 0
 
 
 def _report(args: argparse.Namespace) -> int:
-    from retrieval_bench.record import found_runs
     from retrieval_bench.report.page import write_page
+    from retrieval_bench.runs import found_runs
 
     records, skipped = found_runs(args.runs)
     for reason in skipped:

@@ -153,7 +153,8 @@ def _queries(record: RunRecord) -> pd.DataFrame:
     try:
         table = pd.read_parquet(file)
     except (OSError, ValueError) as error:
-        raise CorruptInput(f"{file} cannot be read: {error}; run it again with force=true") from error
+        again = f"type the command of that run again: it makes it anew from {record.folder / 'results'}"
+        raise CorruptInput(f"{file} cannot be read: {error}; {again}, and measures nothing twice") from error
     return table.assign(effort=table["effort"].astype(float).fillna(NO_EFFORT).astype(int))
 
 

@@ -35,7 +35,7 @@ def diagnosed(
         known = composed(chosen)
     except refusal:
         return None
-    top = sorted({*map(str, known), *groups} - {"hydra"})
+    top = sorted({*map(str, known), *groups, "from"} - {"hydra"})  # from= is taken out before Hydra composes
     for override in parsed:
         if str(override.input_line) not in chosen and not override.is_add():
             wrong = wrong_key(override.key_or_group, known, top)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset, VectorDataset
 from retrieval_bench.errors import BadConfig
+from retrieval_bench.record import PART, digest
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -68,8 +68,11 @@ class Experiment:
         for key in sorted(set(self.config) - _KEYS):
             raise BadConfig(f"there is no {key!r} in a configuration; {nearest(key, _KEYS)}")
         name = str(self.config["name"])
-        if not re.fullmatch(r"[\w][\w.-]*", name):
+        if not PART.fullmatch(name):
             raise BadConfig(f"name={name!r} becomes a folder under paths.runs: letters, digits, _, - and . are allowed")
+        for index in self.search:
+            if not PART.fullmatch(index):
+                raise BadConfig(f"search.{index}: its name becomes a file's: letters, digits, _, - and . are allowed")
         if not self.config["paths"]["runs"]:
             raise BadConfig("paths.runs is empty; type paths.runs=FOLDER")
         if self.metrics and min(self.cuts) > max(self.k):
@@ -98,6 +101,11 @@ class Experiment:
         default = signature(factory.func).parameters["efforts"].default
         given = factory.keywords.get("efforts", default)
         return list(given) or [None]
+
+
+def data_fingerprint(data: Dataset | VectorDataset) -> str:
+    """Digest of both sides."""
+    return digest(data.queries().fingerprint, data.gallery().fingerprint)
 
 
 def silent(task: str, done: int, total: int) -> None:

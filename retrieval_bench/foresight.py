@@ -59,7 +59,9 @@ class Foresight:
             return
         size = sizes()
         each = (now - start) / (done - first)
-        left = total - first + size.later
+        left = total - done + size.later
+        if not left:
+            return  # `measuring` tells the rest
         works = [work for _ in range(size.stages) for work in _everything(self._experiment, size)]
         self._tell((left, left * each), works, size.dim)
 

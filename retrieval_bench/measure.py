@@ -179,7 +179,7 @@ def open_index(folder: Path, candidate: Candidate, build_seed: int = 0) -> OpenI
     """Load an index that `measure` finished below `folder`, be it with an older version of its code.
 
     Raises:
-        BadConfig: there is none.
+        BadConfig: there is none. CorruptInput: a file of it is damaged.
     """
     recipe = _recipe(candidate)
     store = _store(folder, candidate.name, recipe, build_seed)
@@ -191,7 +191,7 @@ def open_index(folder: Path, candidate: Candidate, build_seed: int = 0) -> OpenI
         reason = "it was never built; run again" if build is None or build["error"] is None else build["error"]
         raise BadConfig(f"no finished index {candidate.name} with build seed {build_seed} in {folder}: {reason}")
     index: Index = candidate.factory()
-    index.load(store.index)
+    store.load_into(index)
     return OpenIndex(index, store.ids(), Similarity(build["similarity"]))
 
 

@@ -3,14 +3,16 @@
 A search is three steps, each on blocks that stay in cache:
 
 1. float32 product of a tile of queries and gallery rows, and a compiled scan that keeps the best k and a few more per
-   query by comparing whole spans of the tile with the worst score kept so far;
+   query by comparing whole spans of the tile with the worst score kept so far; where the processor multiplies bytes
+   (AVX-512 VNNI), 8-bit products tell first which rows could pass, and only those get a float32 score (`_filter.py`);
 2. exact float64 scores of what was kept, from the vectors themselves (no norms, so nothing cancels);
 3. a proof, from the rounding bound of the product, that nothing turned away could be among the best k. Queries without
    proof (near-ties, collapsed embeddings) go through steps 1 and 2 again in float64, and at last with exact scores.
 
 So the answer is that of plain float64 arithmetic with ties broken by smaller row, whatever the number of threads.
-Cost: one float32 product; for a query in a near-tie that spans more than max(4, k/8) rows, one float64 product more
-(about 2.5 ×); where ties remain after that, one pass of scalar float64 (about 20 ×), once for each distinct query.
+Cost: one float32 product, or an 8-bit one at a quarter of it; for a query in a near-tie that spans more than
+max(4, k/8) rows, one float64 product more (about 2.5 ×); where ties remain after that, one pass of scalar float64
+(about 20 ×), once for each distinct query.
 """
 
 from __future__ import annotations

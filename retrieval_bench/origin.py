@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from typing import Any
 import yaml
 
 from retrieval_bench.errors import BadConfig, CorruptInput
-from retrieval_bench.record import CACHE, RUN, RunRecord, restored
+from retrieval_bench.record import CACHE, PATHS, RUN, RunRecord, restored
 
 # These decide the embeddings, so they come from the run; of `embed` a few do not decide anything.
 TAKEN = ("data", "encoder", "pool", "embed")
 _FREE_OF_EMBED = ("batch_size", "workers", "max_unreadable")
 _CHOSEN = ("transform", "search", "metric")
 _VALUES = ("name", "seed", "stage", "similarity", "k", "cuts")
-_FREE = "search, k, cuts, metric, measure, similarity, transform, seed, name, logger"
+_FREE = "search, k, cuts, metric, measure, similarity, transform, seed, name, logger, and data.root of data that moved"
 AS_IN_RUN = "as_in_run"  # what the run's own choice of a group is called
 
 
@@ -46,8 +47,10 @@ class Origin:
             own = value.removeprefix(RUN) if isinstance(value, str) and value != CACHE else ""
             if "${" in own:
                 raise CorruptInput(f"{run}: {where}={value} is not what a run writes; its record was changed")
-        parts = [record.config.get(group) or {} for group in _CHOSEN] + [record.config.get("measure")]
-        if not all(isinstance(part, dict) for part in parts) or {*TAKEN, *_VALUES} - {*record.config}:
+        measure = record.config.get("measure")
+        parts = [record.config.get(group) or {} for group in _CHOSEN]
+        known = all(isinstance(part, dict) for part in parts) and {*TAKEN, *_VALUES} <= {*record.config}
+        if not known or not isinstance(measure, dict) or "_target_" not in measure or "defaults" in measure:
             raise CorruptInput(f"{run}: its configuration is not what a run writes")
         return cls(record, restored(record.config, record.folder, "${paths.cache}"))
 
@@ -77,12 +80,16 @@ class Origin:
         _write(folder / "config.yaml", "", config)
 
     def refuse(self, keys: Sequence[str]) -> None:
-        """Refuse keys of the command line that would make other embeddings. Raises BadConfig."""
+        """Refuse keys of the command line that would make other embeddings. Raises BadConfig.
+
+        Where the data lie is free: that they are the same is checked by their fingerprint.
+        """
         for key in keys:
             group, _, rest = key.partition("@")[0].lstrip("+~").partition(".")
             if group == "experiment":
                 raise BadConfig(f"{key}= and from= both set a whole configuration; leave one of them out")
-            if group in TAKEN and not (group == "embed" and rest in _FREE_OF_EMBED):
+            free = (group == "embed" and rest in _FREE_OF_EMBED) or (group == "data" and rest in PATHS)
+            if group in TAKEN and not free:
                 raise BadConfig(
                     f"{key}= decides the embeddings, and from= takes over those of {self.record.folder}; leave one of"
                     f" them out. Free to choose with from=: {_FREE}"
@@ -96,7 +103,8 @@ class Origin:
         """
         own = restored(self.record.config, self.record.folder, str(config["paths"]["cache"]))
         for key in TAKEN:
-            if _deciding(config[key]) != _deciding(own[key]):
+            free = PATHS if key == "data" else _FREE_OF_EMBED
+            if _without(config[key], free) != _without(own[key], free):
                 self.refuse([key])
         stages = config["stage"] if isinstance(config["stage"], list) else [config["stage"]]
         has = own["stage"] if isinstance(own["stage"], list) else [own["stage"]]
@@ -107,8 +115,25 @@ class Origin:
             )
 
 
-def _deciding(node: Any) -> Any:
-    return {k: v for k, v in node.items() if k not in _FREE_OF_EMBED} if isinstance(node, Mapping) else node
+def _without(node: Any, keys: Sequence[str]) -> Any:
+    return {k: v for k, v in node.items() if k not in keys} if isinstance(node, Mapping) else node
+
+
+def moved(config: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """A run's configuration for data that lie below `root` now; files that lay in the old folder are looked for there.
+
+    Raises:
+        BadConfig: these data are read from no folder.
+    """
+    data = dict(config["data"])
+    if "root" not in data:
+        raise BadConfig(f"--root {root}: the data of this run are read from no folder; leave it out")
+    for key in sorted({*PATHS} & {*data} - {"root"}):
+        file = data[key]
+        if isinstance(file, str) and not Path(file).exists():
+            inside = os.path.relpath(file, data["root"] or Path(file).parent)
+            data[key] = str(root / inside) if (root / inside).exists() else file
+    return {**config, "data": data | {"root": str(root)}}
 
 
 def _leaves(node: Any, where: str = "") -> Iterator[tuple[str, Any]]:

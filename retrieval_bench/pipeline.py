@@ -17,7 +17,7 @@ from retrieval_bench.collisions import collision_table, sampled_pairs
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.environment import environment
 from retrieval_bench.errors import TooManyUnreadable
-from retrieval_bench.experiment import Experiment, silent
+from retrieval_bench.experiment import Experiment, data_fingerprint, silent
 from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
 from retrieval_bench.goals import goal_of
@@ -28,6 +28,7 @@ from retrieval_bench.record import (
     Progress,
     RunRecord,
     digest,
+    make_folder,
     only_one,
     portable,
     write_json,
@@ -38,7 +39,7 @@ from retrieval_bench.record import (
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.page import write_page
 from retrieval_bench.salvage import readable, recorded
-from retrieval_bench.stages import Prepared, data_fingerprint, prepare
+from retrieval_bench.stages import Prepared, prepare
 from retrieval_bench.wanted import CHOICE, candidates, choice_facts, merged, missing
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
     Raises:
         RetrievalBenchError: anything that the user can mend. Whatever was finished before is kept.
     """
+    make_folder(experiment.cache)
     foresight = Foresight(experiment, say)
     if isinstance(experiment.data, Dataset) and not experiment.metrics:
         say("no label metric is measured, ann_recall alone judges; for some type metric=[hit_rate,map_at_r]")
@@ -258,12 +260,12 @@ def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:
 
 def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
     """Figure and trackers: neither may end a run that has its numbers. A tracker is told the same rows only once."""
-    figure, told = record.folder / "pareto.png", record.folder / "told.json"
+    figure, page, told = (record.folder / name for name in ("pareto.png", "report.html", "told.json"))
     rows = digest(record.rows)
-    before = json.loads(told.read_text()) if told.exists() else {}
-    if before.get("figure") != rows:
+    before = _told(told)
+    if before.get("figure") != rows or not (figure.exists() and page.exists()):
         save_figure(pareto_figure(record.points), figure)
-        write_page([record], record.folder / "report.html")
+        write_page([record], page)
     factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
     if factories:
         from retrieval_bench.track import Story, track
@@ -276,3 +278,12 @@ def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> No
     now = before | dict.fromkeys(("figure", *factories), rows)
     if now != before:
         write_json(told, now)
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """Who was told which rows; nobody, where the file is missing or damaged."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return before if isinstance(before, dict) else {}

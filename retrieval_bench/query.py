@@ -19,7 +19,7 @@ from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.embed import embed, encode_one, fit_all, kept_vectors, query_engine
 from retrieval_bench.errors import BadConfig, CorruptInput
-from retrieval_bench.experiment import Experiment
+from retrieval_bench.experiment import Experiment, data_fingerprint
 from retrieval_bench.measure import Candidate, open_index
 from retrieval_bench.media.image import decode
 from retrieval_bench.record import RunRecord
@@ -27,6 +27,12 @@ from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_she
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
+
+_GONE = "(no longer among the data)"  # the key of an item that was there when the run was made
+_CHANGED = (
+    "is not what the run was made of any more (items were added, removed or changed): what is named or shown may not"
+    " be what was found; run its command again"
+)
 
 
 @dataclass(frozen=True)
@@ -62,16 +68,20 @@ def answer(record: RunRecord, reopen: Callable[[], Experiment], question: Questi
     images, problems = _decoded(question.files)
     if images:  # wrong files alone are told before anything slow
         searcher = _Searcher(record, experiment, stage, choice)
-        n, at = len(searcher.items), f", {_knob(choice.candidate)} {choice.effort}" if choice.effort is not None else ""
+        n = int(record.stages[stage]["n_gallery"])  # of the index, whatever has become of the data since
+        depth = min(question.k, n)
+        through = f"{choice.candidate.name}{_at(choice, depth)}"
         sheets = _sheets(question.sheet, list(images))
         for file, image in images.items():
-            lists = searcher.index.search(searcher.encode(image), min(question.k, n), choice.effort)
+            lists = searcher.index.search(searcher.encode(image), depth, choice.effort)
             found = searcher.neighbours(lists.ids[0], lists.scores[0])
-            title = f"{file.name}: nearest of {n} through {choice.candidate.name}{at} ({stage} weights)"
+            title = f"{file.name}: nearest of {n} through {through} ({stage} weights)"
             yield render_neighbours(title, found)
             sheets[file].parent.mkdir(parents=True, exist_ok=True)
             contact_sheet(image, file.name, found).save(sheets[file])
             yield Text(f"contact sheet: {sheets[file]}")
+        if data_fingerprint(experiment.data) != record.data_fingerprint:  # last: it may read every item
+            yield Text(f"warning: data={experiment.data.name} {_CHANGED}")
     if problems:
         raise CorruptInput("\n".join(problems))
 
@@ -140,10 +150,12 @@ def _chosen(record: RunRecord, experiment: Experiment, stage: str, question: Que
     return _Choice(Candidate(name, factory), int(row["build_seed"]), effort)
 
 
-def _knob(candidate: Candidate) -> str | None:
-    """Name of the index's effort."""
-    target: Any = candidate.factory.func
-    return None if target.knob is None else str(target.knob)
+def _at(choice: _Choice, depth: int) -> str:
+    """The index's knob and the effort that a list of this depth is searched with, for a title."""
+    target: Any = choice.candidate.factory.func
+    if choice.effort is None:
+        return ""
+    return f", {target.knob} {max(choice.effort, depth) if target.effort_at_least_k else choice.effort}"
 
 
 class _Searcher:
@@ -184,7 +196,10 @@ class _Searcher:
         """What the gallery knows of the answers; a picture that cannot be read any more is left out of the sheet."""
         found = []
         for item, score in zip(ids[ids >= 0], scores, strict=False):
-            row = self.rows[int(item)]
+            row = self.rows.get(int(item))
+            if row is None:
+                found.append(Neighbour(_GONE, float(score), "", Verdict.UNKNOWN, None))
+                continue
             label = "" if self.items.labels is None else self.items.labels[row]
             name = str(self.items.label_names.get(int(label), label)) if label != "" else ""
             found.append(Neighbour(str(self.items.keys[row]), float(score), name, Verdict.UNKNOWN, self._image(row)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
-_PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
+PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")
 _HERE = ("paths", "allow", "force", "strict")  # of one command on one machine
+_DICTS = ("config", "protocol", "environment", "seeds", "stages")
+PART = re.compile(r"(?!.*\.\.)\w[\w.-]*")  # what a name that becomes part of a path is made of
+_ROW = frozenset({"stage", "index", "index_params", "build_seed", "effort", "k", "half", "status"})
 
 
 @contextmanager
@@ -37,7 +41,7 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
@@ -51,6 +55,16 @@ def written_whole(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder. BadConfig: none can lie there, as in a pseudo file system, which says that it does not exist."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise BadConfig(
+            f"no folder can be made at {folder}; choose another place with paths.runs=FOLDER or paths.cache=FOLDER"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,7 +107,7 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield
@@ -156,8 +170,8 @@ class RunRecord:
         """Read a finished run.
 
         Raises:
-            BadConfig: no finished run lies there. DamagedRecord: the record is cut off. CorruptInput: it is of
-            another schema.
+            BadConfig: no finished run lies there. DamagedRecord: the record is cut off or was changed. CorruptInput:
+            it is of another schema.
         """
         file = folder / "record.json"
         if not file.exists():
@@ -166,7 +180,9 @@ class RunRecord:
             value = json.loads(file.read_text(encoding="utf-8"))
             schema = value["schema"]
             record = cls.from_json(value, folder) if schema == SCHEMA else None
-        except (ValueError, TypeError, KeyError) as error:
+            if record is not None:
+                _check_shape(record)
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedRecord(
                 f"{file} is damaged ({error}); type the command of that run again: it makes the record anew from"
                 f" {folder / 'results'}, and measures nothing twice"
@@ -174,6 +190,21 @@ class RunRecord:
         if record is None:
             raise CorruptInput(f"{file} has schema {schema}, this version {SCHEMA}; run it again with force=true")
         return record
+
+
+def _check_shape(record: RunRecord) -> None:
+    """Raise ValueError where a part is not what a run writes: the record was changed by hand, or by a program."""
+    wrong = [name for name in _DICTS if not isinstance(getattr(record, name), dict)]
+    if not isinstance(record.rows, list) or not all(
+        isinstance(row, dict) and row.keys() >= _ROW for row in record.rows
+    ):
+        wrong.append("rows")
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} not as a run writes them")
+    parts = {*record.stages, *(row[key] for row in record.rows for key in ("stage", "index"))}
+    strange = sorted(repr(part) for part in parts if not (isinstance(part, str) and PART.fullmatch(part)))
+    if strange:
+        raise ValueError(f"{', '.join(strange)}: no name of a stage or an index")
 
 
 def _near(folder: Path) -> str:
@@ -190,44 +221,10 @@ def _near(folder: Path) -> str:
     return "a run folder is printed at the end of each run: runs/NAME/RUN"
 
 
-def found_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
-    """Finished runs in or below these folders, each once, in order; and why others cannot be read.
-
-    Raises:
-        BadConfig: there is none.
-    """
-    records, skipped = [], []
-    files = dict.fromkeys(file for folder in folders for file in sorted(folder.glob("**/record.json")))
-    for file in files:
-        try:
-            records.append(RunRecord.load(file.parent))
-        except CorruptInput as error:
-            skipped.append(str(error))
-    if not records:
-        below = ", ".join(map(str, folders))
-        raise BadConfig(f"no finished run below {below}{'; skipped: ' + '; '.join(skipped) if skipped else ''}")
-    return records, skipped
-
-
-def load_runs(folder: str | Path) -> pd.DataFrame:
-    """The points of every finished run below a folder, one row each, with its folder in `run`.
-
-    Raises:
-        BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
-    """
-    import pandas as pd
-
-    records, skipped = found_runs([Path(folder)])
-    tables = [record.points.assign(run=str(record.folder), name=record.name) for record in records]
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs["skipped"] = skipped
-    return table
-
-
 def portable(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """A configuration without this machine in it: the cache is named so, other paths are relative to `folder`.
 
-    A path is what stands under a key of `_PATHS`, and whatever is absolute.
+    A path is what stands under a key of `PATHS`, and whatever is absolute.
 
     >>> portable({"paths": {"cache": "/c"}, "data": {"root": "/a/b", "cache": "/c", "n": 3}}, Path("/a/runs/1"))
     {'data': {'root': '${run}/../../b', 'cache': '${cache}', 'n': 3}}
@@ -243,7 +240,7 @@ def portable(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             return value
         if value == cache:
             return CACHE
-        here = Path(value).is_absolute() or (key in _PATHS and Path(value).exists())
+        here = Path(value).is_absolute() or (key in PATHS and Path(value).exists())
         return f"{RUN}/{os.path.relpath(value, folder)}" if here else value
 
     return {str(key): moved(str(key), value) for key, value in config.items() if key not in _HERE}

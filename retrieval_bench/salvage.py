@@ -1,9 +1,10 @@
-"""A run whose record was damaged: what still lies beside it, so that the record can be made anew."""
+"""A run whose record or tables were damaged: what still lies beside them, so that they can be made anew."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import yaml
 from retrieval_bench.errors import DamagedRecord
 from retrieval_bench.record import RunRecord
 
+_TABLES = ("points", "queries", "neighbours")
+
 
 def recorded(folder: Path, say: Callable[[str], None]) -> tuple[RunRecord | None, bool]:
-    """The record of a run folder, if it has one, and whether it was damaged.
+    """The record of a run folder, if it has one, and whether it or a table beside it was damaged.
 
-    A damaged one is kept as `record.json.broken`. In its place comes what `config.yaml` and `points.parquet` tell:
+    A damaged record is kept as `record.json.broken`. In its place comes what `config.yaml` and `points.parquet` tell:
     enough for `run` to make it anew from `results/`, and to keep the rows of indexes that the command does not name.
+    Where `queries` or `neighbours` cannot be read, no row is kept: an index comes back with all its rows, or not yet.
 
     Raises:
         CorruptInput: the record is of another schema.
@@ -27,12 +31,36 @@ def recorded(folder: Path, say: Callable[[str], None]) -> tuple[RunRecord | None
     if not file.exists():
         return None, False
     try:
-        return RunRecord.load(folder), False
+        record = RunRecord.load(folder)
     except DamagedRecord:
         broken = file.with_name("record.json.broken")
         shutil.copyfile(file, broken)  # the damaged one goes when its successor is whole
         say(f"{file} was damaged: making it anew from {folder / 'results'}; the old one is kept as {broken.name}")
-        return _remembered(folder), True
+        return _told_by(_remembered(folder), _broken(folder)), True
+    broken_tables = _broken(folder)
+    if broken_tables:
+        names = ", ".join(f"{name}.parquet" for name in broken_tables)
+        say(f"damaged or missing in {folder}: {names}; making the tables anew from {folder / 'results'}")
+    return _told_by(record, broken_tables), bool(broken_tables)
+
+
+def _broken(folder: Path) -> list[str]:
+    """Tables of a run that are missing or cut off; a footer is the last thing that is written, so it tells."""
+    import pyarrow as pa
+    from pyarrow.parquet import read_metadata
+
+    broken = []
+    for name in _TABLES:
+        try:
+            read_metadata(folder / f"{name}.parquet")
+        except (OSError, pa.ArrowException):
+            broken.append(name)
+    return broken
+
+
+def _told_by(record: RunRecord | None, broken: list[str]) -> RunRecord | None:
+    """The record without rows that a broken table cannot back: they would never be made anew."""
+    return replace(record, rows=[]) if record is not None and {*broken} - {"points"} else record
 
 
 def _remembered(folder: Path) -> RunRecord | None:

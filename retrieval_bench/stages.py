@@ -11,10 +11,10 @@ import numpy as np
 from retrieval_bench.data.base import Dataset, Items, VectorDataset
 from retrieval_bench.embed import Embedded, embed, transformed
 from retrieval_bench.errors import BadConfig
-from retrieval_bench.experiment import Experiment
+from retrieval_bench.experiment import Experiment, data_fingerprint
 from retrieval_bench.foresight import Foresight, Sizes
 from retrieval_bench.points import Stage
-from retrieval_bench.record import Progress, digest
+from retrieval_bench.record import Progress
 from retrieval_bench.truth import restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged
 
@@ -74,11 +74,6 @@ def _check_origin(experiment: Experiment) -> None:
             f"data={data.name} is not what {origin.folder} was measured on any more (items were added, removed or"
             " changed), so there are no embeddings to start from; leave out from= and type the whole command"
         )
-
-
-def data_fingerprint(data: Dataset | VectorDataset) -> str:
-    """Digest of both sides."""
-    return digest(data.queries().fingerprint, data.gallery().fingerprint)
 
 
 class _Parts:

@@ -44,6 +44,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["encoder=efficientnet_lite9"], "did you mean efficientnet_lite0?"),
         (["search=[exact,hnws]"], "there is no search=hnws; did you mean hnsw?"),
         (["simlarity=dot"], "did you mean similarity"),
+        (["form=runs/adhoc/1a2b"], "did you mean from"),
         (["similarity=cosin"], "similarity=cosin does not exist; did you mean cosine?"),
         (["stage=[pretraind]"], "did you mean pretrained"),
         (["measure.pases=3"], "measure has no 'pases'; did you mean passes"),
@@ -57,6 +58,10 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["data=vectors", "data.gallery=missing.npy"], "missing.npy"),
         (["data=digits", "encoder=none"], "needs an encoder"),
         (["search=[]"], "no index to measure"),
+        (
+            ["+search={a..b: {_target_: retrieval_bench.search.exact.Exact, _partial_: true}}"],
+            "its name becomes a file's",
+        ),
         (["allow=[os.system]", "+search.x={_target_: subprocess.run}"], "not one of retrieval_bench's"),
         (["k=[10"], "quote lists for the shell"),
         (["search.exact._partial_=false"], "search.exact._partial_=False: true is needed"),
@@ -197,7 +202,7 @@ def test_a_foreign_record_runs_nothing(apart: Path, capsys: pytest.CaptureFixtur
     assert not (apart / "stolen.txt").exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST])
 def test_what_the_file_system_refuses_is_one_message(
     number: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +211,34 @@ def test_what_the_file_system_refuses_is_one_message(
 
     monkeypatch.setattr(commands, "_doctor", refuse)
     assert f"{os.strerror(number)}: some/file" in said(capsys, "doctor")
+
+
+def test_a_place_where_no_folder_can_be_is_one_message(
+    apart: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def mkdir(path: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        if apart / "proc" in path.parents:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        make(path, mode, parents, exist_ok)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    refused = said(capsys, "run", *TINY, f"paths.runs={apart / 'proc'}")
+    assert f"no folder can be made at {apart / 'proc'}" in refused and "paths.runs=FOLDER" in refused
+    assert "paths.cache=FOLDER" in said(capsys, "run", *TINY, f"paths.cache={apart / 'proc' / 'cache'}")
+
+
+def test_an_interruption_is_told_without_importing_anything(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(args: object) -> int:
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "_doctor", interrupt)
+    assert main(["doctor"]) == 130
+    assert "what was finished is kept" in capsys.readouterr().err
 
 
 def test_other_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

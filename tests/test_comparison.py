@@ -199,7 +199,8 @@ def test_what_was_measured_is_no_setting_that_differs(run) -> None:
 def test_costs_stand_side_by_side(run) -> None:
     def row(index: str, seed: int, size: int, seconds: float) -> dict[str, Any]:
         return {"stage": "pretrained", "index": index, "index_params": "{}", "build_seed": seed, "status": "ok",
-                "index_bytes": size, "build_s": seconds, "peak_rss_bytes": None}  # fmt: skip
+                "effort": None, "k": 10, "half": "all", "index_bytes": size, "build_s": seconds,
+                "peak_rss_bytes": None}  # fmt: skip
 
     a = run("a", quality(0, 0.5), rows=[row("hnsw", 0, 100, 1.0), row("hnsw", 0, 100, 1.0), row("hnsw", 1, 200, 4.0)])
     b = run("b", quality(0, 0.5), rows=[row("hnsw", 0, 50, 2.0), row("hnsw", 1, 0, 0.0) | {"status": "failed"}])
@@ -254,7 +255,7 @@ def test_folders_without_a_run_are_refused(run, tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="holds no finished run"):
         compare(whole, tmp_path / "nowhere")
     (whole / "queries.parquet").write_bytes(b"PAR1 half")
-    with pytest.raises(CorruptInput, match=r"queries.parquet cannot be read.*force=true"):
+    with pytest.raises(CorruptInput, match=r"queries.parquet cannot be read.*measures nothing twice"):
         compare(whole, whole)
 
 

@@ -86,8 +86,12 @@ def test_a_run_says_it_once_and_an_up_to_date_one_nothing(tmp_path: Path, monkey
         return lines
 
     [first] = said()
-    assert first.startswith("about ") and "encode 60 items" in first and "1 index (1 point × 2 passes)" in first
+    assert first.startswith("about ") and "build and measure 1 index (1 point × 2 passes)" in first
+    assert "encode" not in first, "it is told as the only batch ends: nothing is left to encode"
     assert said() == []
+    monkeypatch.setattr("retrieval_bench.foresight._ENOUGH_S", 0.0)
+    [early] = said("data.n_test=50", "embed.batch_size=16")
+    assert "encode 34 items" in early, "told after the first batch"
     [second] = said("k=[5]")
     assert "encode" not in second and "build and measure 1 index" in second
     [nothing_to_judge, _] = said("metric=[]")

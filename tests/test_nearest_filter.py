@@ -19,6 +19,7 @@ from retrieval_bench.nearest import nearest, nearest_float32
 from retrieval_bench.types import Similarity
 
 ALL = list(Similarity)
+DIMS = st.just(1) | st.integers(1, 300)  # one component is rounded exactly: only float32's own rounding is left
 
 
 def gaussian(rng, n, dim):
@@ -109,8 +110,8 @@ def bits(mask, rows, columns):
     return each.transpose(1, 0, 2).reshape(mask.shape[1], -1)[:rows, :columns].astype(bool)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from(FAMILIES), st.integers(1, 40), st.integers(1, 300), st.integers(1, 300), st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(FAMILIES), st.integers(1, 40), st.integers(1, 300), DIMS, st.integers(0, 99))
 def test_what_float64_keeps_passes_on_both_sides(family, m, n, dim, seed):
     """Limits stand exactly at scores that occur: the closest case there is."""
     rng = np.random.default_rng(seed)

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from retrieval_bench import run
 from retrieval_bench.cli import experiment, shown
 from retrieval_bench.commands import main
 from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord
+from retrieval_bench.origin import moved
 from retrieval_bench.pipeline import run_experiment
 from retrieval_bench.record import RunRecord
 
@@ -83,6 +86,7 @@ def test_lost_embeddings_are_made_again_and_that_is_said(origin: Path) -> None:
         ("experiment=quickstart", "both set a whole configuration"),
         ("search=[hnsw_m9]", "did you mean hnsw_m8"),
         ("measure.pases=3", "did you mean passes"),
+        ("transfrm=[centring]", r"did you mean transform .* encoder, experiment, .* transform$"),
         ("from=other", "takes one run"),
     ],
 )
@@ -132,7 +136,8 @@ def test_another_persons_run_constructs_nothing_foreign(origin: Path) -> None:
     changed(origin, {"config": config | {"search": {"x": evil}, "allow": ["shutil.copyfile"]}})
     with pytest.raises(BadConfig, match="not one of retrieval_bench's"):
         experiment([f"from={origin}"])
-    for part in ({"search": {"../../x": evil}}, {"search": {"x": {"defaults": ["/data: glyphs"]}}}, {"metric": 3}):
+    for part in ({"search": {"../../x": evil}}, {"search": {"x": {"defaults": ["/data: glyphs"]}}}, {"metric": 3},
+                 {"measure": config["measure"] | {"defaults": []}}, {"measure": {}}):  # fmt: skip
         changed(origin, {"config": config | part})
         with pytest.raises(CorruptInput, match="is not what a run writes"):
             experiment([f"from={origin}"])
@@ -147,3 +152,37 @@ def test_a_sweep_starts_from_it(origin: Path) -> None:
         [2], [3], [10],
     ]  # fmt: skip
     assert main(["run", "-m", f"from={origin}", "encoder=timm,none"]) == 2
+
+
+def test_data_that_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    Path("old").mkdir()
+    noise = np.random.default_rng(0)
+    for n in range(8):
+        Image.fromarray(noise.integers(0, 255, (32, 32, 3), np.uint8)).save(f"old/{n}.png")
+    typed = [part for part in SMALL if not part.startswith("data")]
+    made = run([*typed, "data=image_folder", "data.root=old", "search=[exact]", "metric=[]", "k=[3]"])
+    Path("old").rename("new")
+    start, ask = [f"from={made.folder}", "logger=[]"], ["query", str(made.folder), "new/3.png", "-k", "2"]
+    assert main(["run", *start]) == 2
+    assert "type data.root=FOLDER" in capsys.readouterr().err
+    assert run([*start, "data.root=new"]) == made, "they are the same data, so it is the same run"
+    assert run([*start, "data.root=new", "k=[2]"]).config["data"]["root"].endswith("/new")
+    assert main(ask) == 2
+    assert "type --root FOLDER" in " ".join(capsys.readouterr().err.split())
+    assert main([*ask, "--root", "new"]) == 0
+    assert "3.png" in capsys.readouterr().out and Path("3_neighbours.png").exists()
+    Path("new/0.png").unlink()
+    with pytest.raises(BadConfig, match="was measured on any more"):
+        run([*start, "data.root=new"])
+
+
+def test_files_of_data_that_moved(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").touch()
+    gone = tmp_path / "gone"
+    for root in (None, str(gone)):
+        found = moved({"k": [1], "data": {"root": root, "table": str(gone / "items.csv"), "n": 3}}, tmp_path)
+        assert found == {"k": [1], "data": {"root": str(tmp_path), "table": str(tmp_path / "items.csv"), "n": 3}}
+    with pytest.raises(BadConfig, match="are read from no folder"):
+        moved({"data": {"n_test": 3}}, tmp_path)

@@ -255,6 +255,16 @@ def test_a_full_disk_is_told_and_loses_nothing(place: Path, monkeypatch: pytest.
     shutil.rmtree(place / "runs")
 
 
+def test_a_lost_figure_and_damaged_notes_are_made_again(place: Path) -> None:
+    folder = run([*SMALL, "search=[exact]"]).folder
+    told = (folder / "told.json").read_text()
+    for damaged in ("{", "[]", told):
+        (folder / "told.json").write_text(damaged)
+        (folder / "pareto.png").unlink()
+        run([*SMALL, "search=[exact]"])
+        assert (folder / "pareto.png").exists() and (folder / "told.json").read_text() == told
+
+
 def test_force_keeps_the_other_indexes(place: Path) -> None:
     first = run([*SMALL, "search=[exact,ivf]", IVF])
     kept = [row for row in first.rows if row["index"] == "ivf"]

@@ -24,7 +24,8 @@ RUN = ["data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_effi
 RUN += [
     "encoder.input_size=32",
     "embed.engine=openvino",
-    "search=[exact]",
+    "search=[exact,hnsw]",
+    "search.hnsw.efforts=[16]",
     "transform=[centring]",
     "metric=[]",
     "logger=[]",
@@ -113,6 +114,29 @@ def test_broken_pictures_are_told_in_a_line_each_and_the_others_answered(
     reasons = ("cannot be opened: Is a dir", "not an image", "truncated", "cannot be opened: No such")
     assert all(reason in line for reason, line in zip(reasons, lines, strict=True))
     assert keys[0] in text(given) and keys[1] in text(given)
+
+
+def test_items_that_are_gone_are_told_in_their_place(record: RunRecord, keys: list[str], tmp_path: Path) -> None:
+    whole = text(list(asked(record, tmp_path, record.folder / "0.png")))
+    fewer = cli.reopen(replace(record, config=record.config | {"data": record.config["data"] | {"n_test": 20}}))
+    assert isinstance(fewer.data, Dataset)
+    gone = set(keys) - set(fewer.data.gallery().keys)
+    question = Question([record.folder / "0.png"], None, None, None, 20, tmp_path)
+    told = text(list(answer(record, lambda: fewer, question)))
+    assert told.count("(no longer among the data)") > 0
+    assert not any(key in told for key in gone)
+    assert f"nearest of {len(keys)} " in told, "the index has all of them still"
+    assert (told.count("is not what the run was made of"), whole.count("is not what")) == (1, 0)
+    assert next(key for key in keys if key in whole) not in gone, "what is left keeps its name"
+
+
+@pytest.mark.parametrize(("k", "effort", "searched"), [(5, None, 16), (5, 3, 5), (30, None, 30), (30, 40, 40)])
+def test_the_title_tells_the_effort_that_was_searched_with(
+    record: RunRecord, keys: list[str], tmp_path: Path, k: int, effort: int | None, searched: int
+) -> None:
+    question = Question([record.folder / "0.png"], "hnsw", None, effort, k, tmp_path)
+    told = text(list(answer(record, lambda: cli.reopen(record), question)))
+    assert f"nearest of {len(keys)} through hnsw, ef {searched} (random" in " ".join(told.split())
 
 
 def test_pictures_named_alike_have_a_sheet_each(record: RunRecord, keys: list[str], tmp_path: Path) -> None:

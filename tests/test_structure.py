@@ -51,12 +51,13 @@ LAYERS = {
             "environment",
             "estimate",
             "salvage",
+            "runs",
             "naming",
         ),
         2,
     ),
-    **dict.fromkeys(("experiment", "stages", "wanted", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
-    **dict.fromkeys(("foresight", "origin", "request"), 3),
+    **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
+    **dict.fromkeys(("foresight", "origin", "request", "wanted"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

@@ -159,6 +159,7 @@ def _panel(axis: Axes, group: Sequence[Row], view: _View) -> None:
     axis.set_ylabel(f"{metric}@{depth(group)}" if metric in {"ann_recall", "distance_ratio"} else metric, fontsize=9)
     axis.margins(0.06, 0.08)
     drawn = [row for row in group if _drawable(row, view)]
+    _fit(axis, drawn, cost)
     front = pareto_front(ranked(drawn, cost), metric, cost)
     axis.plot(
         [number(row, cost) for row in front], [number(row, metric) for row in front],
@@ -217,6 +218,13 @@ def _bars(rows: Sequence[Row], column: str) -> list[list[float]]:
         below.append(max(0.0, value - low) if known else nan)
         above.append(max(0.0, high - value) if known else nan)
     return [below, above]
+
+
+def _fit(axis: Axes, rows: Sequence[Row], cost: str) -> None:
+    """Room for every cost with its interval: left alone, matplotlib warns where all are one number."""
+    ends = [end for row in rows for end in interval(row, cost) if end > 0]
+    if ends:
+        axis.set_xlim(min(ends) / 1.3, max(ends) * 1.3)
 
 
 def _floor(axis: Axes, rows: Sequence[Row], cost: str) -> None:

@@ -12,6 +12,7 @@ from retrieval_bench.report.break_even import round_size
 from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
 from retrieval_bench.report.table import RunFacts
 
+SHOWN = 3  # metrics in a remark
 OPEN = 0.001  # a bound this far from its value is worth a remark, however wide the interval
 
 
@@ -42,7 +43,7 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         exact = next((row for row in judged if row["index"] != FLOOR_INDEX), {})
         wide = open_metrics(exact, facts.get("tie_bounds", {}))
         if wide:
-            yield f"Equal scores leave open ({stage}): {', '.join(wide)}; ties stand in random order."
+            yield f"Equal scores leave open ({stage}): {_first(wide)}; ties stand in random order."
         yield from _targets(facts)
         if (engine := facts.get("engine")) and engine.get("engine"):
             yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
@@ -64,6 +65,12 @@ def _targets(facts: Mapping[str, Any]) -> Iterator[str]:
         sizes.setdefault(even["target"], []).append(f"{even['index']} {told}")
     for target, lines in sizes.items():
         yield f"Faster than exact search, measured at {target}: {', '.join(lines)}."
+
+
+def _first(told: Sequence[str]) -> str:
+    """The first few of them, and how many more."""
+    more = f" and {len(told) - SHOWN} more (record.json)" if len(told) > SHOWN else ""
+    return ", ".join(told[:SHOWN]) + more
 
 
 def open_metrics(row: Mapping[str, Any], bounds: Mapping[str, Sequence[float]]) -> list[str]:

@@ -35,9 +35,9 @@ class Exact(Index):
         self._last = 0
         # As others import their library here: loading the compiled kernel is neither search time nor index memory.
         for dtype in (np.float32, np.uint8):
-            tiny = np.ones((2, 2), dtype)
-            nearest_float32(tiny, tiny, 1, Similarity.DOT, 1)
-            nearest_of_one(np.ones((1, 2), np.float32), tiny, 1, Similarity.DOT)
+            small = (np.arange(2048 * 8) % 251).reshape(2048, 8).astype(dtype)  # large enough for the 8-bit filter
+            nearest_float32(small[:32].astype(np.float32), small, 1, Similarity.DOT, 1)
+            nearest_of_one(small[:1].astype(np.float32), small, 1, Similarity.DOT)
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
         """Keep the gallery [n, dim]; nothing is computed."""

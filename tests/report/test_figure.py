@@ -71,6 +71,15 @@ def test_the_front_leaves_out_what_is_beaten_and_what_is_blank() -> None:
     assert [(row["q"], row["c"]) for row in pareto_front(rows, "q", "c")] == [(0.6, 1.0), (0.9, 3.0)]
 
 
+def test_one_point_without_width_has_room(make_points: Make) -> None:
+    points = make_points(stages=("random",))
+    points = points[points["index"] == "exact"].assign(
+        latency_p50_ms=1e-4, latency_p50_ms_lo=1e-4, latency_p50_ms_hi=1e-4
+    )
+    left, right = shown(pareto_figure(points.assign(latency_floor_ms=1e-4)))[0].get_xlim()
+    assert left < 1e-4 < right
+
+
 def test_failed_indexes_are_named_and_not_drawn(points: pd.DataFrame) -> None:
     axis = shown(pareto_figure(points))[0]
     assert axis.get_title(loc="right") == "failed: lsh"

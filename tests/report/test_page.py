@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrieval_bench.record import RunRecord, found_runs, write_json
+from retrieval_bench.record import RunRecord, write_json
+from retrieval_bench.runs import found_runs
 from retrieval_bench.report.page import page, write_page
 
 Make = Callable[..., pd.DataFrame]

@@ -1,0 +1,47 @@
+"""Finished runs on the disk: found, read, and their points as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def found_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
+    """Finished runs in or below these folders, each once, in order; and why others cannot be read.
+
+    Raises:
+        BadConfig: there is none.
+    """
+    records, skipped = [], []
+    files = dict.fromkeys(file for folder in folders for file in sorted(folder.glob("**/record.json")))
+    for file in files:
+        try:
+            records.append(RunRecord.load(file.parent))
+        except CorruptInput as error:
+            skipped.append(str(error))
+    if not records:
+        below = ", ".join(map(str, folders))
+        raise BadConfig(f"no finished run below {below}{'; skipped: ' + '; '.join(skipped) if skipped else ''}")
+    return records, skipped
+
+
+def load_runs(folder: str | Path) -> pd.DataFrame:
+    """The points of every finished run below a folder, one row each, with its folder in `run`.
+
+    Raises:
+        BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
+    """
+    import pandas as pd
+
+    records, skipped = found_runs([Path(folder)])
+    tables = [record.points.assign(run=str(record.folder), name=record.name) for record in records]
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["skipped"] = skipped
+    return table

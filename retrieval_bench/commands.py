@@ -192,14 +192,11 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from retrieval_bench.report.page import write_page
-    from retrieval_bench.runs import found_runs
+    from retrieval_bench.report.page import report_runs
 
-    records, skipped = found_runs(args.runs)
+    path, skipped = report_runs(args.runs, args.out)
     for reason in skipped:
         _console(stderr=True).print(f"skipped: {_escape(reason)}", highlight=False, soft_wrap=True)
-    alone = records[0].folder if len(records) == 1 else Path()
-    path = write_page(records, args.out or alone / "report.html")
     print(path)
     return 0
 

@@ -37,6 +37,7 @@ from retrieval_bench.report.rows import (
 )
 from retrieval_bench.report.sizes import size_figure
 from retrieval_bench.report.table import RunFacts, errors, times
+from retrieval_bench.runs import found_runs
 
 LSH_MEANING = (
     "Lines: the probability, over random hash functions, that a pair becomes a candidate. Points: the share of sampled"
@@ -59,6 +60,23 @@ class Drawn:
     title: str
     meaning: str
     svg: Markup
+
+
+def report_runs(folders: Sequence[Path], out: Path | None = None) -> tuple[Path, list[str]]:
+    """Write the page of all finished runs in or below these folders.
+
+    Args:
+        out: the page; none = `report.html`, in the run's folder where there is but one, else here.
+
+    Returns:
+        The page, and why runs were skipped.
+
+    Raises:
+        BadConfig: there is no finished run.
+    """
+    records, skipped = found_runs(folders)
+    alone = records[0].folder if len(records) == 1 else Path()
+    return write_page(records, out or alone / "report.html"), skipped
 
 
 def write_page(records: Sequence[RunRecord], path: Path) -> Path:

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from retrieval_bench.record import RunRecord, write_json
-from retrieval_bench.runs import found_runs
 from retrieval_bench.report.page import page, write_page
+from retrieval_bench.runs import found_runs
 
 Make = Callable[..., pd.DataFrame]
 EVIL = "<script>alert(1)</script>"

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from retrieval_bench.choose import Target
+from retrieval_bench.choose import Goal, Target
 from retrieval_bench.goals import goal_of
-from retrieval_bench.measure import Candidate, Plan, measure
+from retrieval_bench.measure import Candidate, IndexResult, Plan, measure
 from retrieval_bench.points import Stage, exact_search, most_ignored, stage_rows
 from retrieval_bench.record import Progress
 from retrieval_bench.truth import permutation, restrict
 
 SMALLEST = 250  # a gallery below this needs no index
-EXACT = "retrieval_bench.search.exact.Exact"
+EXACT = "retrieval_bench.search.exact.Exact"  # what is to be beaten, if it is there; a database's FLAT else
 
 
 def sizes(n: int) -> list[int]:
@@ -48,6 +48,7 @@ def measured_sizes(  # noqa: PLR0917
 ) -> list[dict[str, Any]]:
     """Rows of `points` for every size, at the smallest depth, with the effort that meets the target at that size.
 
+    Their column `met` tells whether the target is met; where no effort does, it is the best that was tried.
     `folder` keeps what is finished, a folder a size: a killed run goes on where it stopped.
     """
     k = min(plan.depths)
@@ -63,8 +64,18 @@ def measured_sizes(  # noqa: PLR0917
         here = replace(plan, depths=[k], extra=extra, goal=goal, settings=settings, pairs=None)
         told = _of_size(progress, size)
         results = measure(candidates, part.queries, part.gallery, here, folder / f"n{size}", told)
-        rows += stage_rows(part, exact, results)[0]
+        met = {result.build["index"]: _met(result, goal, k) for result in results}
+        rows += [row | {"met": met[row["index"]]} for row in stage_rows(part, exact, results)[0]]
     return rows
+
+
+def _met(result: IndexResult, goal: Goal | None, k: int) -> bool:
+    """The chosen effort meets the target, or an index without a knob does."""
+    if (choice := result.choices.get(k)) is not None:
+        return choice.reached
+    if goal is None or result.build["exact"] or result.build["index"] == "null":
+        return True
+    return all(goal.quality(point.result, k) >= goal.needed for point in result.points)
 
 
 def _of_size(progress: Progress, size: int) -> Progress:
@@ -75,13 +86,16 @@ def crossings(points: pd.DataFrame) -> dict[tuple[str, str], float]:
     """(stage, index) → gallery size from which it answers faster than exact search at every larger size.
 
     Between two measured sizes both latencies are taken as powers of the size. 0: faster at the smallest size too;
-    infinite: not faster at the largest.
+    infinite: not faster at the largest. Where an index does not meet the target (column `met`), it is not faster.
 
     Args:
-        points: rows of the reporting half of `measured_sizes`, one depth.
+        points: rows of `measured_sizes`, one depth and target; those of the reporting half count.
     """
     found: dict[tuple[str, str], float] = {}
-    for stage, of_stage in points[points["half"] == "report"].groupby("stage", sort=False):
+    report = points[points["half"] == "report"]
+    if "met" in report.columns:
+        report = report.assign(latency_p50_ms=report["latency_p50_ms"].where(report["met"].astype(bool), np.inf))
+    for stage, of_stage in report.groupby("stage", sort=False):
         p50 = of_stage.pivot_table(index="n_gallery", columns="index", values="latency_p50_ms").sort_index()
         exact = _exact_column(of_stage)
         for index in [c for c in p50.columns if exact is not None and c not in {exact, "null"}]:
@@ -92,8 +106,10 @@ def crossings(points: pd.DataFrame) -> dict[tuple[str, str], float]:
 
 
 def _exact_column(rows: pd.DataFrame) -> str | None:
-    exact = rows.loc[rows["exact"].fillna(False).astype(bool), "index"]
-    return None if exact.empty else str(exact.iloc[0])
+    exact = rows[rows["exact"].fillna(False).astype(bool)]
+    own = exact[exact["backend"] == EXACT] if "backend" in exact.columns else exact.head(0)
+    names = (exact if own.empty else own)["index"]
+    return None if names.empty else str(names.iloc[0])
 
 
 def _crossing(n: np.ndarray[Any, Any], ms: np.ndarray[Any, Any]) -> float:
@@ -105,5 +121,5 @@ def _crossing(n: np.ndarray[Any, Any], ms: np.ndarray[Any, Any]) -> float:
     if not len(slower):
         return 0.0
     i = int(slower[-1])
-    share = ahead[i] / (ahead[i] - ahead[i + 1])
+    share = ahead[i] / (ahead[i] - ahead[i + 1]) if np.isfinite(ahead[i]) else 1.0  # no line leads there
     return float(np.exp(np.log(n[i]) + share * (np.log(n[i + 1]) - np.log(n[i]))))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from retrieval_bench import collisions
-from retrieval_bench.break_even import crossings, sizes, smaller
+from retrieval_bench.break_even import EXACT, crossings, sizes, smaller
 from retrieval_bench.choose import Target
 from retrieval_bench.collisions import collision_curves, sampled_pairs
 from retrieval_bench.errors import BadConfig
@@ -145,3 +145,27 @@ def test_crossings() -> None:
     assert found["given", "late"] == pytest.approx(2000)
     assert found["given", "root"] == pytest.approx(4000)  # 2·√(n/1000) = n/1000 at n = 4000
     assert "exact" not in {index for _, index in found}
+
+
+def _sized(n: list[int], index: str, ms: list[float], met: list[bool], backend: str) -> list[dict[str, object]]:
+    common = {"stage": "given", "half": "report", "index": index, "exact": index != "fast", "backend": backend}
+    told = zip(n, ms, met, strict=True)
+    return [common | {"n_gallery": size, "latency_p50_ms": cost, "met": fine} for size, cost, fine in told]
+
+
+@pytest.mark.parametrize(
+    ("met", "size"),
+    [
+        ([True, True, True], 0.0),
+        ([False, True, True], 2000.0),  # fast but too poor at the smallest size
+        ([True, False, True], 4000.0),
+        ([True, True, False], float("inf")),
+    ],
+)
+def test_what_misses_the_target_beats_nothing(met: list[bool], size: float) -> None:
+    import pandas as pd
+
+    n, every = [1000, 2000, 4000], [True] * 3
+    rows = _sized(n, "flat", [0.01] * 3, every, "somewhere.Flat")  # exact too, but not what is to be beaten
+    rows += _sized(n, "exact", [1.0, 2.0, 4.0], every, EXACT) + _sized(n, "fast", [0.5] * 3, met, "somewhere.Fast")
+    assert crossings(pd.DataFrame(rows)) == {("given", "fast"): pytest.approx(size), ("given", "flat"): 0.0}

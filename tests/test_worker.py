@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -12,7 +13,8 @@ import numpy as np
 import psutil
 import pytest
 
-from retrieval_bench._messages import ArrayFile, Build, Load, Search, Start, TimePass
+from retrieval_bench import worker as worker_module
+from retrieval_bench._messages import ArrayFile, Build, Load, Search, Serve, Start, TimePass
 from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
 from retrieval_bench.errors import OutOfSpace, WorkerFailed
 from retrieval_bench.search.null import Null
@@ -159,6 +161,22 @@ def test_a_full_disk_ends_everything(begin: Begin, build: Build) -> None:
     worker = begin("FullDisk")
     with pytest.raises(OutOfSpace, match="free some space and type the same command again"):
         worker.ask(build)
+
+
+def test_clients_are_timed_from_the_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the thread that started them gets its turn: here, after they are done."""
+
+    class Late(threading.Barrier):
+        def wait(self, timeout: float | None = None) -> int:
+            place = super().wait(timeout)
+            if threading.current_thread() is threading.main_thread():
+                time.sleep(0.2)
+            return place
+
+    monkeypatch.setattr(threading, "Barrier", Late)
+    served = worker_module._served(Null(), np.ones((4, 3), np.float32), Serve(np.arange(4), 1, None, 2, 0.05))
+    assert served.seconds >= 0.05 and set(served.client) == {0, 1}
+    assert served.nanoseconds.sum() <= 2e9 * served.seconds, "no client is asked longer than the clock ran"
 
 
 def test_too_slow(begin: Begin, build: Build) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import sys
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -78,18 +79,28 @@ def _version(library: str | None) -> str | None:
 def _sources(target: type[Index]) -> list[str]:
     """Digests of the files that define a class: edited code is measured anew.
 
-    These are its own file, those of the backends it derives from, and the private files of this package that they use.
+    These are its own file, those of the backends it derives from, and the private files of this package that they
+    import, be it inside a function only.
     """
     modules = [base.__module__ for base in target.__mro__ if issubclass(base, Index) and base is not Index]
-    found = list(dict.fromkeys(modules))
-    for name in found:
-        found += [other for other in _private(name) if other not in found]
-    files = [getattr(sys.modules[name], "__file__", None) for name in found]  # a notebook has none
-    return sorted(blake2b(Path(file).read_bytes(), digest_size=8).hexdigest() for file in files if file is not None)
+    files = [getattr(sys.modules[name], "__file__", None) for name in modules]  # a notebook has none
+    found = list(dict.fromkeys(Path(file) for file in files if file is not None))
+    for file in found:
+        found += [other for other in _private(file.read_bytes()) if other not in found]
+    return sorted(blake2b(file.read_bytes(), digest_size=8).hexdigest() for file in found)
 
 
-def _private(module: str) -> list[str]:
-    """Private modules of this package whose functions and classes a module uses."""
-    used = {str(getattr(value, "__module__", None)) for value in vars(sys.modules[module]).values()}
-    private = {name for name in used if name.startswith(PACKAGE) and name.rpartition(".")[2].startswith("_")}
-    return sorted(private | (used & {KERNEL}))
+@lru_cache(maxsize=256)
+def _private(source: bytes) -> tuple[Path, ...]:
+    """Files of the private modules of this package that a source imports, and of the kernel."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # compiled, or broken since it was imported
+        return ()
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    private = [n for n in names if n.startswith(PACKAGE) and (n == KERNEL or n.rpartition(".")[2].startswith("_"))]
+    files = [Path(__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".py") for name in sorted(private)]
+    return tuple(file for file in files if file.is_file())

@@ -172,6 +172,25 @@ def test_another_source_or_library_is_another_index(tmp_path: Path, monkeypatch:
     assert ivf != folder(IVF)
 
 
+def test_sources_of_an_index_are_all_that_decide_its_answers() -> None:
+    from retrieval_bench import _recipe
+
+    def names(source: str) -> list[str]:
+        return [file.name for file in _recipe._private(source.encode())]
+
+    assert names("def f():\n    from retrieval_bench.search._rerank import Reranker") == ["_rerank.py"]
+    assert names("from retrieval_bench.search import _bands, base\nimport retrieval_bench._simd") == [
+        "_simd.py",
+        "_bands.py",
+    ]
+    assert names("from retrieval_bench._simd import _dot\nfrom retrieval_bench.nearest import x\nimport numpy") == [
+        "_simd.py",
+        "nearest.py",
+    ]
+    assert names("\0") == names("import") == []
+    assert len(_recipe._sources(IVF)) == 4  # ivf, _faiss, _ivf and, imported in a constructor, _rerank
+
+
 def test_the_record_says_which_library(tmp_path: Path, log: Log) -> None:
     from importlib.metadata import version
 

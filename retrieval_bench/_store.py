@@ -199,8 +199,9 @@ class Store:
 
     def read_rounds(self, point: Point, clients: int, numbers: Sequence[int]) -> list[Served]:
         """What `write_round` wrote."""
-        tables = [_read_table(self._rounds(point, clients, i)) for i in numbers]
-        return [Served(t["ns"].to_numpy(), t["client"].to_numpy(), float(t["seconds"][0].as_py())) for t in tables]
+        with self._undamaged():
+            tables = [_read_table(self._rounds(point, clients, i)) for i in numbers]
+            return [Served(t["ns"].to_numpy(), t["client"].to_numpy(), float(t["seconds"][0].as_py())) for t in tables]
 
     def _collided(self, point: Point) -> Path:
         return self.folder / f"collisions-e{'none' if point.effort is None else point.effort}.parquet"
@@ -215,4 +216,5 @@ class Store:
 
     def collided(self, point: Point) -> Any:
         """What `write_collided` wrote, an arrow table."""
-        return _read_table(self._collided(point))
+        with self._undamaged():
+            return _read_table(self._collided(point))

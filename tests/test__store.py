@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from retrieval_bench._messages import Served
 from retrieval_bench._store import Point, Store
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.search.exact import Exact
@@ -23,6 +24,8 @@ def store(tmp_path: Path) -> Store:
     found = SearchResult(np.array([[3, 1], [2, -1]]), np.array([[0.5, 0.25], [0.75, -np.inf]], np.float32))
     store.write_found(POINT, queries, found, {"batch_s": 0.5})
     store.write_times(POINT, 1, queries[::-1], np.array([20, 10]))
+    store.write_round(POINT, 2, 1, Served(np.array([5, 6, 7]), np.array([0, 0, 1]), 0.25))
+    store.write_collided(POINT, {"candidate": np.array([True, False])})
     return store
 
 
@@ -31,6 +34,8 @@ def read_all(store: Store) -> None:
     store.ids()
     store.found(POINT)
     store.times(POINT, [1])
+    store.read_rounds(POINT, 2, [1])
+    store.collided(POINT)
 
 
 def test_what_was_written_is_read(store: Store) -> None:
@@ -40,11 +45,23 @@ def test_what_was_written_is_read(store: Store) -> None:
     assert (found.ids.tolist(), batch) == ([[3, 1], [2, -1]], {"batch_s": 0.5})
     ids, ns = store.times(POINT, [1])
     assert (ids.tolist(), ns.tolist()) == ([7, 8], [[10, 20]]), "in the order of the ids"
+    (served,) = store.read_rounds(POINT, 2, [1])
+    assert (served.nanoseconds.tolist(), served.client.tolist(), served.seconds) == ([5, 6, 7], [0, 0, 1], 0.25)
+    assert store.collided(POINT).to_pydict() == {"candidate": [True, False]}
     assert Store(store.folder / "none").build() is None
 
 
 @pytest.mark.parametrize(
-    "name", ["build.json", "ids.npy", "neighbours-e16-k2.parquet", "batch-e16-k2.json", "times-e16-k2-p1.parquet"]
+    "name",
+    [
+        "build.json",
+        "ids.npy",
+        "neighbours-e16-k2.parquet",
+        "batch-e16-k2.json",
+        "times-e16-k2-p1.parquet",
+        "clients-e16-k2-c2-p1.parquet",
+        "collisions-e16.parquet",
+    ],
 )
 @pytest.mark.parametrize("half", [0.0, 0.5])
 def test_a_damaged_file_is_named_with_the_remedy(store: Store, name: str, half: float) -> None:

@@ -102,7 +102,7 @@ class FaissIndex(Index):
         return rows, scores
 
     def save(self, path: Path) -> None:
-        """Write `index.faiss` into the folder, and `gallery.npy` if it re-ranks."""
+        """Write `index.faiss` into the folder, and the gallery if it re-ranks."""
         self._faiss.write_index(self._index, str(path / FILE))
         if self._rerank is not None:
             self._rerank.save(path)

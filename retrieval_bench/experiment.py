@@ -73,12 +73,16 @@ class Experiment:
         for index in self.search:
             if not PART.fullmatch(index):
                 raise BadConfig(f"search.{index}: its name becomes a file's: letters, digits, _, - and . are allowed")
+            _refuse_secrets(index, self.search[index].keywords)
         if not self.config["paths"]["runs"]:
             raise BadConfig("paths.runs is empty; type paths.runs=FOLDER")
         if self.metrics and min(self.cuts) > max(self.k):
             raise BadConfig(f"no cut-off of cuts={list(self.cuts)} is ≤ k={max(self.k)}; type cuts=[1,{max(self.k)}]")
         if not self.search:
             raise BadConfig("no index to measure; type search=[exact,hnsw], for instance")
+        if self.target.break_even and not any(getattr(each.func, "exact", False) for each in self.search.values()):
+            names = ",".join(["exact", *self.search])
+            raise BadConfig(f"target.break_even=true compares with exact search; type 'search=[{names}]'")
 
     @property
     def seed(self) -> int:
@@ -101,6 +105,16 @@ class Experiment:
         default = signature(factory.func).parameters["efforts"].default
         given = factory.keywords.get("efforts", default)
         return list(given) or [None]
+
+
+def _refuse_secrets(index: str, given: Mapping[str, Any]) -> None:
+    """Refuse what must not be in a configuration, which records and pages show; the message does not repeat it."""
+    remedy = f"type export MILVUS_TOKEN=user:password and search.{index}.token_env=MILVUS_TOKEN, for instance"
+    for key, value in given.items():
+        if isinstance(value, str) and "@" in value.partition("://")[2].partition("/")[0]:
+            raise BadConfig(f"search.{index}.{key} holds a user or password, which every record would show; {remedy}")
+        if key.endswith("_env") and value is not None and not str(value).isidentifier():
+            raise BadConfig(f"search.{index}.{key} is the name of an environment variable, not what it holds; {remedy}")
 
 
 def data_fingerprint(data: Dataset | VectorDataset) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from retrieval_bench import run
 from retrieval_bench.cli import experiment
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.wanted import asked
@@ -94,6 +95,19 @@ def test_break_even_is_measured_over_smaller_galleries(vectors: list[str], start
     again = pd.read_parquet(record.folder / "break_even.parquet")
     assert len(again[again["index"] == "ivf"]) == len(table[table["index"] == "ivf"]), "rows are replaced, not doubled"
     assert set(started) == {"hnsw"}
+
+
+def test_break_even_needs_exact_search(vectors: list[str]) -> None:
+    with pytest.raises(BadConfig, match=r"compares with exact search; type 'search=\[exact,ivf\]'"):
+        experiment([*vectors, "search=[ivf]", TARGET, "target.break_even=true"])
+
+
+@pytest.mark.parametrize("given", ["uri=http://root:s3cret@host:19530", "token_env=root:s3cret"])
+def test_a_secret_in_a_configuration_is_refused_and_not_repeated(vectors: list[str], given: str) -> None:
+    with pytest.raises(BadConfig, match=r"type export MILVUS_TOKEN=user:password") as caught:
+        experiment([*vectors, "search=[milvus]", f"search.milvus.{given}"])
+    assert "s3cret" not in str(caught.value) and given.partition("=")[0] in str(caught.value)
+    experiment([*vectors, "search=[milvus]", "search.milvus.uri=http://host:19530", "search.milvus.token_env=TOKEN"])
 
 
 def test_clients_are_added_to_a_finished_run(vectors: list[str], started: list[str]) -> None:

@@ -42,7 +42,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     [
         (["data=glyph"], "there is no data=glyph; did you mean glyphs?"),
         (["encoder=efficientnet_lite9"], "did you mean efficientnet_lite0?"),
-        (["search=[exact,hnws]"], "there is no search=hnws; did you mean hnsw?"),
+        (["search=[exact,hnws]"], "there is no search=hnws; did you mean hnsw or hnswlib?"),
         (["simlarity=dot"], "did you mean similarity"),
         (["form=runs/adhoc/1a2b"], "did you mean from"),
         (["similarity=cosin"], "similarity=cosin does not exist; did you mean cosine?"),

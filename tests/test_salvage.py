@@ -64,6 +64,7 @@ def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert RunRecord.load(whole.folder).rows == whole.rows
 
 
+@pytest.mark.slow
 def test_damaged_tables_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))

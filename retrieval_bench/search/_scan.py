@@ -16,6 +16,7 @@ SORTED = 64  # depths up to this keep their list sorted
 AHEAD = 8  # vectors asked for before they are scored
 LINE = 64  # bytes
 WORDS = (0, 1, 2, 4)  # 64-bit words of a sketch
+FARTHEST = 254  # bits that differ, at most: 255 is padding
 
 
 class Store(NamedTuple):
@@ -79,7 +80,7 @@ def all_signs(values, words):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True)
 def _compare(sketches, start, asked, out, end, width):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Write to out[end:end + width] how many bits, at most 255, differ from the query's sketch from `start` on.
+    """Write to out[end:end + width] how many bits, at most FARTHEST, differ from the query's sketch from `start` on.
 
     sketches: [words, n] of one table. Plain loops: a view of an array costs as much as a short bucket.
     """
@@ -94,7 +95,7 @@ def _compare(sketches, start, asked, out, end, width):  # type: ignore[no-untype
         for j in range(wide):
             near = popcount(sketches[0, at + j] ^ a) + popcount(sketches[1, at + j] ^ b)
             far = popcount(sketches[2, at + j] ^ c) + popcount(sketches[3, at + j] ^ e)
-            out[to + j] = np.uint8(min(near + far, np.uint64(255)))
+            out[to + j] = np.uint8(min(near + far, np.uint64(FARTHEST)))
     else:
         for j in range(wide):
             out[to + j] = np.uint8(popcount(sketches[0, at + j] ^ asked[0])) if words == 1 else np.uint8(0)
@@ -136,7 +137,7 @@ def _sift(store, spans, asked, depth):  # type: ignore[no-untyped-def]
                 end += width
     distances[total:] = 255
     wanted = store.rerank * depth + int(store.share * total)
-    limit = 254 if wanted >= total else _limit(distances, wanted)
+    limit = FARTHEST if wanted >= total else _limit(distances, wanted)
     return _chosen(store.places, spans, distances, total, limit)
 
 

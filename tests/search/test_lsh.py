@@ -174,3 +174,11 @@ def test_a_row_that_is_the_query_collides_for_sure(family: type[LSH]):
     index = built(family(rotation="random"))
     _, chance = index.collision(GALLERY[:5], np.arange(5)[:, None], 1)
     np.testing.assert_allclose(chance, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("sketch_bits", [0, 64, 128, 256])
+def test_a_vector_that_differs_in_every_bit_of_its_sketch_is_found(sketch_bits: int) -> None:
+    gallery = np.array([[1, 0, 0, 0], [0, 3, 1, 0]], np.float32)  # centred, each is the other's opposite
+    index = SimHash(sketch_bits=sketch_bits, rotation="random")
+    index.build(gallery, Similarity.EUCLIDEAN, 0)
+    assert index.search(gallery[:1], 2, 2)[0].tolist() == [[0, 1]]

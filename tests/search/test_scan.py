@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from retrieval_bench.search._scan import Store, _compare, _limit, all_signs, answer, as_bytes
+from retrieval_bench.search._scan import FARTHEST, Store, _compare, _limit, all_signs, answer, as_bytes
 
 
 def packed(bits: np.ndarray) -> np.ndarray:
@@ -22,7 +22,7 @@ def test_signs_and_their_differences(words: int):
     for start, end, width in ((0, 0, 70), (3, 11, 1), (5, 20, 64), (69, 0, 1)):
         out[:] = 77
         _compare(np.ascontiguousarray(sketches.T), start, sketches[1], out, end, width)
-        expected = np.minimum((bits[start : start + width] != bits[1]).sum(1), 255)
+        expected = np.minimum((bits[start : start + width] != bits[1]).sum(1), FARTHEST)
         np.testing.assert_array_equal(out[end : end + width], expected)
         assert (out[:end] == 77).all() and (out[end + width :] == 77).all()
 

@@ -23,6 +23,7 @@ from retrieval_bench.report.rows import (
     number,
     panel_name,
 )
+from retrieval_bench.search.base import Family
 
 FULL = "full depth"  # heads metrics that have no cut-off
 
@@ -174,7 +175,10 @@ def chosen(choices: Sequence[Mapping[str, Any]], rows: Sequence[Row], stage: str
         pairs = [(row, None) for row in at_k if number(row, "exact") > 0]
         own = [choice for choice in choices if (choice["target"], choice["k"]) == (target, k)]
         pairs += [(row, choice) for choice in own for row in at_k if _is(row, choice)]  # type: ignore[misc]
-        exact = next((number(row, COST) for row, choice in pairs if choice is None), float("nan"))
+        flat = sorted(
+            (row for row, choice in pairs if choice is None), key=lambda row: row.get("family") != Family.EXACT
+        )
+        exact = number(flat[0], COST) if flat else float("nan")  # ours; a database's FLAT only where there is no other
         pairs.sort(
             key=lambda pair: (functional(pair[0]), pair[1] is not None and not pair[1]["reached"], _cost(pair[0]))
         )

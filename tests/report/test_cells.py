@@ -88,6 +88,16 @@ def test_what_a_target_chose_stands_fastest_first_beside_exact_search(make_point
     assert table["lines"][2]["cells"][0] == "exact"
 
 
+def test_ours_is_the_exact_search_that_others_are_compared_with(make_points: Make) -> None:
+    rows = operating_points(make_points(stages=("random",)))
+    own = next(row for row in rows if row["index"] == "exact")
+    flat = own | {"index": "milvus_flat", "label": "milvus_flat", "family": "server", "latency_p50_ms": 100.0}
+    (table,) = chosen([choice("hnsw", 64)], [flat, *rows], "random")
+    assert {line["index"]: line["cells"][3] for line in table["lines"]} == {
+        "hnsw": "14 ×", "exact": "1 ×", "milvus_flat": "0.0184 ×",
+    }  # fmt: skip
+
+
 def test_what_misses_its_target_stands_last(make_points: Make) -> None:
     rows = operating_points(make_points(stages=("random",)))
     (table,) = chosen([choice("hnsw", 16, reached=False), choice("ivf", 64)], rows, "random")

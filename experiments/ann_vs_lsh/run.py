@@ -2,9 +2,9 @@
 
 python experiments/ann_vs_lsh/run.py sift --data FOLDER     # also: cars196, glove, glyphs (needs no data)
 
-Runs `experiment=ann_vs_lsh` (a finished run is not redone), then writes two tables beside this file: `<name>.csv`, every
-operating point, and `<name>_targets.csv`: for each ann_recall the fastest effort of each backend that meets it on one half
-of the queries, with the numbers of the other half.
+Runs `experiment=ann_vs_lsh` (a finished run is not redone), then writes two tables beside this file: `<name>.csv`,
+every operating point, and `<name>_targets.csv`: for each ann_recall the fastest effort of each backend that meets it on
+one half of the queries, with the numbers of the other half.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ TARGETS = (0.8, 0.9, 0.95, 0.99)
 COLUMNS = [
     *("stage", "family", "index", "knob", "effort", "ann_recall", "ann_recall_lo", "ann_recall_hi"),
     *("exact_hit_rate@1", "hit_rate@1", "ann_loss_hit_rate@1"),
-    *("latency_p50_ms", "latency_p50_ms_lo", "latency_p50_ms_hi", "latency_p95_ms", "latency_p99_ms", "latency_floor_ms"),
+    *("latency_p50_ms", "latency_p50_ms_lo", "latency_p50_ms_hi", "latency_p95_ms", "latency_p99_ms"),
+    "latency_floor_ms",
     *("qps_single", "qps_batch", "qps_clients", "build_s", "index_bytes", "peak_rss_bytes", "candidate_fraction"),
     *("empty_rate", "status", "error"),
 ]
@@ -67,7 +68,7 @@ def main() -> None:
     parser.add_argument("name", choices=("sift", "glove", "cars196", "glyphs"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("overrides", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     record = run(["experiment=ann_vs_lsh", *overrides(args.name, args.data), *args.overrides])
     points = record.points.reindex(columns=sorted({*record.points.columns, *COLUMNS, "half"}))
     shown = points[(points["half"] == "all") & (points["index"] != "null")][COLUMNS]

@@ -40,15 +40,15 @@ from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.page import write_page
 from retrieval_bench.salvage import readable, recorded
 from retrieval_bench.stages import Prepared, prepare
-from retrieval_bench.wanted import CHOICE, candidates, choice_facts, merged, missing
+from retrieval_bench.wanted import CHOICE, candidates, choice_facts, is_exact, merged, missing, params
 
 _log = logging.getLogger(__name__)
 
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
 _NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds", "clients", "client_seconds")
 _TABLES = ("queries", "neighbours", "collisions", "break_even")
-_CROSSING = ("target", "index")
-_KEYS = {"break_even": ["target", "stage", "index"]}  # of a table whose rows are no points of the run
+_CROSSING = ("target", "index", "index_params")
+_KEYS = {"break_even": ["target", "stage", "index", "index_params"]}  # of a table whose rows are no points of the run
 _POINT = ["stage", "index", "index_params", "effort", "build_seed"]
 
 
@@ -158,10 +158,12 @@ def _chosen(
     target = str(experiment.target)
     choices = [fact for result in results for fact in choice_facts(target, result)]
     sizes_of = crossings(sizes) if len(sizes) else {}
-    even = [
-        {"target": target, "index": index, "size": None if size == inf else size}
-        for (_, index), size in sizes_of.items()
-    ]
+    even = []
+    for name, factory in experiment.search.items() if len(sizes) else ():
+        size = sizes_of.get((stage.name, name), inf)  # one that failed at every size beats nothing
+        if name != "null" and not is_exact(factory):
+            fact = {"target": target, "index": name, "index_params": params(factory)}
+            even.append(fact | {"size": None if size == inf else size})
     return {"choices": choices, "break_even": even}
 
 

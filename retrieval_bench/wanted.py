@@ -43,7 +43,7 @@ def choice_facts(target: str, result: IndexResult) -> Iterator[dict[str, Any]]:
 
 def merged(old: Iterable[Mapping[str, Any]], new: Iterable[Mapping[str, Any]], keys: Sequence[str]) -> list[Any]:
     """Facts of earlier commands and of this one, which replaces those of the same keys."""
-    return list({tuple(fact[key] for key in keys): fact for fact in (*old, *new)}.values())
+    return list({tuple(fact.get(key) for key in keys): fact for fact in (*old, *new)}.values())
 
 
 CHOICE = ("target", "index", "index_params", "k")
@@ -113,7 +113,13 @@ def _points(experiment: Experiment, old: RunRecord, stage: str, name: str) -> It
                 yield (stage, name, params(factory), effort, seed, k) if kept else None
 
 
+def is_exact(factory: partial[Any]) -> bool:
+    """Whether an index is an exact one, told by its class."""
+    return bool(getattr(factory.func, "exact", False))
+
+
 def _crossed(experiment: Experiment, old: RunRecord, stage: str, name: str) -> bool:
+    wanted = (str(experiment.target), name, params(experiment.search[name]))
     found = old.stages.get(stage, {}).get("break_even", [])
-    exact = bool(getattr(experiment.search[name].func, "exact", False))
-    return exact or any((fact["target"], fact["index"]) == (str(experiment.target), name) for fact in found)
+    known = {(fact["target"], fact["index"], fact.get("index_params")) for fact in found}
+    return is_exact(experiment.search[name]) or wanted in known

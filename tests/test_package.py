@@ -15,7 +15,8 @@ def folder_of(package: Path, **changes: str) -> str:
     kept = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     code = "import os, retrieval_bench; print(os.environ['NUMBA_CACHE_DIR'])"
     environment = kept | {"PYTHONPATH": str(package.parent)} | changes
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.data.base import Items
-from retrieval_bench.encoder.base import Device, EngineName, Precision, Preprocessing, cores, prepare
+from retrieval_bench.encoder.base import Device, EngineName, Precision, Preprocessing, prepare
 from retrieval_bench.errors import BadConfig, CorruptInput, TooManyUnreadable
+from retrieval_bench.machine import cores
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder

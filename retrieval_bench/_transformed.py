@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from logging import getLogger
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._vector_store import VectorStore
+from retrieval_bench.hashing import json_digest
 from retrieval_bench.transform.base import Transform
 from retrieval_bench.types import BLOCK_ROWS, Embeddings
 
@@ -32,7 +31,7 @@ def transformed(
     if not transforms:
         return embeddings
     said = [transform.describe() for transform in transforms]
-    key = _digest([embeddings.fingerprint, train.fingerprint, len(embeddings), said, seed])
+    key = json_digest([embeddings.fingerprint, train.fingerprint, len(embeddings), said, seed])
     store = VectorStore(cache / "transformed" / key)
     with store.locked(_log.warning):
         if not store.state["finished"]:
@@ -65,7 +64,3 @@ def _through(transforms: Sequence[Transform], block: NDArray[np.generic]) -> NDA
     for transform in transforms:
         vectors = transform.apply(vectors)
     return vectors
-
-
-def _digest(values: list[object]) -> str:
-    return blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16).hexdigest()

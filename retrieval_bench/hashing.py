@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
@@ -24,10 +25,12 @@ def splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def json_digest(value: Any, size: int = 16) -> str:
+def json_digest(value: Any, size: int = 16, default: Callable[[Any], Any] | None = None) -> str:
     """Hexadecimal digest of `size` bytes of a JSON value; the order of keys does not matter.
+
+    `default` makes JSON of what is none; without it that is a TypeError.
 
     >>> json_digest({"a": 1, "b": 2}, 4) == json_digest({"b": 2, "a": 1}, 4) != json_digest({"a": 1}, 4)
     True
     """
-    return blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=size).hexdigest()
+    return blake2b(json.dumps(value, sort_keys=True, default=default).encode(), digest_size=size).hexdigest()

@@ -17,7 +17,6 @@ max(4, k/8) rows, one float64 product more (about 2.5 ×); where ties remain aft
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from retrieval_bench._blocks import (
     rows_per_block,
     survey,
 )
+from retrieval_bench.machine import cores
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def nearest(
     search = _search(queries, Side(gallery, order), k, similarity)
     rows, scores = search.rows, search.scores
     if len(queries) and len(gallery):
-        with _workers(threads or len(os.sched_getaffinity(0))) as workers:
+        with _workers(threads or cores()) as workers:
             left = search.answer(search.all_queries(), Arithmetic.SINGLE, workers)
             left, copies, originals = _distinct(queries, left)
             left = search.answer(left, Arithmetic.DOUBLE, workers)
@@ -102,7 +102,7 @@ def nearest_float32(
     """
     search = _search(queries, Side(gallery, None), k, similarity)
     if len(queries) and len(gallery):
-        with _workers(threads or len(os.sched_getaffinity(0))) as workers:
+        with _workers(threads or cores()) as workers:
             search.answer(search.all_queries(), Arithmetic.SINGLE, workers)
     return search.rows, search.scores
 

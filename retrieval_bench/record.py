@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from errno import EDQUOT, ENOSPC
-from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ import numpy as np
 import yaml
 
 from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord, OutOfSpace, RunInUse
+from retrieval_bench.hashing import json_digest
 
 if TYPE_CHECKING:
     import pandas as pd  # imported where tables are made: a question to a finished run makes none
@@ -118,12 +118,12 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def digest(*values: Any) -> str:
-    """Short digest of JSON values.
+    """Short digest of JSON values; whatever is none counts as its text.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1})
     True
     """
-    return blake2b(json.dumps(values, sort_keys=True, default=str).encode(), digest_size=6).hexdigest()
+    return json_digest(values, 6, default=str)
 
 
 @dataclass(frozen=True)

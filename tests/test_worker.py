@@ -194,7 +194,7 @@ def test_too_large(begin: Begin, build: Build) -> None:
     assert worker._process.poll() is not None
 
 
-def test_threads_are_pinned_and_nothing_heavy_is_imported() -> None:
+def test_threads_are_pinned_and_nothing_heavy_is_imported(tmp_path: Path) -> None:
     code = (
         "import sys, retrieval_bench.worker as w; heavy = {'torch', 'pandas', 'faiss', 'numba', 'pyarrow', 'hydra'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
@@ -202,6 +202,8 @@ def test_threads_are_pinned_and_nothing_heavy_is_imported() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     worker = WorkerProcess("threads", Limits(60, None, 2))
+    queries = on_disk(tmp_path, "queries", np.ones((3, 4), np.float32))
+    worker.ask(Start(partial(Null), queries, Similarity.DOT))  # only once it answers has /proc its environment
     environment = psutil.Process(worker._process.pid).environ()
     worker.end()
     for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):

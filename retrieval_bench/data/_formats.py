@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,9 +136,7 @@ def _reason(path: Path, error: Exception) -> str:
     """What numpy's refusal means for the user."""
     with path.open("rb") as file:
         try:
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = header(file)
+            shape, _, dtype = _npy_header(file)
         except ValueError:
             return f"not a .npy file ({error}); pickles are refused, for they can run code: save with numpy.save"
         if dtype.hasobject:
@@ -147,6 +145,13 @@ def _reason(path: Path, error: Exception) -> str:
     if expected == given:
         return str(error)
     return f"{expected} bytes are expected for {dtype} {list(shape)}, {given} are there; copy or download it again"
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether column by column, and dtype; the values follow. ValueError: no .npy file."""
+    if np.lib.format.read_magic(file) == (1, 0):
+        return np.lib.format.read_array_header_1_0(file)
+    return np.lib.format.read_array_header_2_0(file)
 
 
 def _read_npz(path: Path, key: str | None) -> Matrix:
@@ -170,9 +175,7 @@ def _map_member(path: Path, member: zipfile.ZipInfo) -> Matrix:
         file.seek(member.header_offset + 26)  # of the local header: lengths of the name and of the extra field
         name, extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
         file.seek(member.header_offset + 30 + name + extra)
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = header(file)
+        shape, fortran, dtype = _npy_header(file)
         if dtype.hasobject:
             raise ValueError(f"array {member.filename} holds pickled objects")
         return np.memmap(path, dtype, "r", file.tell(), shape, "F" if fortran else "C")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from hashlib import blake2b
+from functools import partial
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,6 @@ from retrieval_bench.data._formats import (
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
 from retrieval_bench.types import Similarity
 
-CHUNK = 1 << 22  # bytes of a file that are hashed at a time
 LABELLED = {"labels": "gallery", "query_labels": "queries"}  # parameter → the vectors that it labels
 # ann-benchmarks' word for how its neighbours were found.
 DISTANCES = {
@@ -87,11 +87,8 @@ class VectorFiles:
         """Digest of the bytes of the file that an array lies in, and the array's name."""
         path, key = self.sources[name]
         if path not in self._digests:
-            digest = blake2b(digest_size=16)
             with path.open("rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-            self._digests[path] = digest.hexdigest()
+                self._digests[path] = file_digest(file, partial(blake2b, digest_size=16)).hexdigest()
         return f"{self._digests[path]}:{key or ''}"
 
     def _source(self, file: str) -> Source:

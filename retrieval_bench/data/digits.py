@@ -94,7 +94,7 @@ class Digits(Dataset):
                 mine = targets[rows] == digit
                 turn[mine] = np.arange(mine.sum())
             rows = np.sort(rows[np.argsort(turn, kind="stable")[:limit]])
-        side = self.image_size or 8
+        side = self.image_size
         index = np.arange(side) * 8 // side
 
         def read(row: int) -> Arrays:

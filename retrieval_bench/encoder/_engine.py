@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -93,11 +91,6 @@ def engine_choices(engine: EngineName, precision: Precision, device: Device) -> 
     if engine is EngineName.AUTO and device is Device.CPU and _openvino_installed():
         return [EngineChoice(EngineName.OPENVINO, precision, device), fall_back]
     return [fall_back]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 class Engine(ABC):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval_bench.encoder._engine import Engine, EngineError, Images, Precision, Vectors, cores
+from retrieval_bench.encoder._engine import Engine, EngineError, Images, Precision, Vectors
+from retrieval_bench.machine import cores
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,10 +17,10 @@ quickstart: install
 	$(BIN)/retrieval-bench run experiment=quickstart
 
 test: install lint
-	$(BIN)/python -m pytest -n auto -m 'not slow'
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m 'not slow'
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m slow
 
 lint: install
 	$(BIN)/ruff check .

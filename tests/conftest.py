@@ -20,3 +20,11 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Log:
     file = tmp_path / "log.txt"
     monkeypatch.setenv("FAULTY_LOG", str(file))
     return lambda: file.read_text().splitlines() if file.exists() else []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without the real data, what needs it is skipped, and says so."""
+    if "RETRIEVAL_BENCH_DATA" not in os.environ:
+        for item in items:
+            if item.get_closest_marker("data"):
+                item.add_marker(pytest.mark.skip(reason="RETRIEVAL_BENCH_DATA names no folder of real data"))

@@ -47,6 +47,7 @@ def retrieval_bench(wheel: Path, folder: Path, *argv: str) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_runs_from_the_wheel_in_an_empty_directory(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "my_index.py").write_text(told_by_the_readme("python", "class MyIndex"))
     (tmp_path / "my_broken.py").write_text(BROKEN)

@@ -216,7 +216,7 @@ pipeline.run_experiment(cli.experiment(sys.argv[2:]), progress)
     [
         pytest.param("encode items", marks=pytest.mark.slow),
         pytest.param("hnsw: building", marks=pytest.mark.slow),
-        "pass 3",
+        pytest.param("pass 3", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_record(marker: str, place: Path) -> None:

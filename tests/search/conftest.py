@@ -1,4 +1,7 @@
-"""Databases keep the contract that all keep, but in `make test-slow`: each of their builds takes a second."""
+"""Of the contract suite: one backend is built and compiled in one process of a parallel run, and databases are slow.
+
+Databases keep the contract that all keep, but in `make test-slow`: each of their builds takes a second.
+"""
 
 from __future__ import annotations
 
@@ -23,5 +26,8 @@ def in_a_database(name: str) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = getattr(item, "callspec", None) and item.callspec.params.get("name")
-        if item.path.name == "test_contract.py" and isinstance(name, str) and in_a_database(name):
+        if item.path.name != "test_contract.py" or not isinstance(name, str):
+            continue
+        item.add_marker(pytest.mark.xdist_group("reloaded" if "reloaded" in item.fixturenames else name))
+        if in_a_database(name):
             item.add_marker(pytest.mark.slow)

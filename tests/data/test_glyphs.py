@@ -8,6 +8,7 @@ from retrieval_bench.data.glyphs import PHOTOGRAPHS, SHARES, Glyphs
 from retrieval_bench.errors import BadConfig
 
 SMALL = {"n_classes": 20, "image_size": 48}
+pytestmark = pytest.mark.xdist_group("glyphs")  # outlines of all characters are compared once
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ from retrieval_bench._messages import Build, Built, Collide, Collided, Found, Lo
 from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, Points
 from retrieval_bench._scene import Scene, sample_of
-from retrieval_bench._store import Point, Store
+from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
 from retrieval_bench.choose import Choice
-from retrieval_bench.errors import IndexGone, UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.errors import IndexGone, OutOfSpace, UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.search.base import Family
 from retrieval_bench.types import SearchResult
 
 BLOCK_QUERIES = 4096
@@ -92,7 +94,11 @@ class Job:
         return self.build["build_s"] is not None and self._store.index.exists()
 
     def fail(self, error: Exception) -> None:
-        """Give this index up and say why; what it finished stays."""
+        """Give this index up and say why; what it finished stays, but on a server, where nobody else would clean up."""
+        ended = isinstance(error, LimitExceeded)  # with its worker
+        if not ended and self._recipe.target.family is Family.SERVER:
+            with contextlib.suppress(WorkerFailed, OutOfSpace, IndexGone):
+                self.finish()
         self.end()
         self.build |= {"status": "failed", "error": str(error), "limit_exceeded": isinstance(error, LimitExceeded)}
         self._store.write_build(self.build)
@@ -198,7 +204,9 @@ class Job:
         ns = self._ask(TimePass(rows, self._depth(point.k), point.effort, float("inf")))
         self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
 
-    def result(self, listed: Sequence[Point], passes: int, clients: int, choices: Mapping[int, Choice]) -> IndexResult:
+    def result(
+        self, listed: Sequence[Point], passes: int, clients: Clients | None, choices: Mapping[int, Choice]
+    ) -> IndexResult:
         """What is finished, a point for every listed one; points of which something is missing are left out."""
         pairs = [(point.effort, self.measured(point)) for point in listed]
         whole = [(e, p) for e, p in pairs if self.has_lists(p) and not self.missing_passes(p, passes)]
@@ -206,14 +214,14 @@ class Job:
         points = Points(self._store, whole, passes, self.build["build_s"] or 0.0, clients)
         return IndexResult(self.build, points, choices, {e: t for e, t in collisions.items() if len(t)})
 
-    def missing_rounds(self, point: Point, clients: int, wanted: int) -> list[int]:
-        """Numbers of the rounds of so many clients that are still to be done."""
+    def missing_rounds(self, point: Point, clients: Clients, wanted: int) -> list[int]:
+        """Numbers of the rounds of these clients that are still to be done."""
         done = self._store.rounds(point, clients, wanted)
         return [i for i in range(1, wanted + 1) if i not in done]
 
-    def serve(self, point: Point, clients: int, number: int, seconds: float) -> None:
+    def serve(self, point: Point, clients: Clients, number: int) -> None:
         """One round of clients that ask at once, all in the order of the timed sample."""
-        request = Serve(self._scene.asked, self._depth(point.k), point.effort, clients, seconds)
+        request = Serve(self._scene.asked, self._depth(point.k), point.effort, clients.count, clients.seconds)
         self._store.write_round(point, clients, number, self._ask(request))
 
     @property

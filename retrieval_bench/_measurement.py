@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from retrieval_bench._job import Job
 from retrieval_bench._results import IndexResult
-from retrieval_bench._store import Point
+from retrieval_bench._store import Clients, Point
 from retrieval_bench.choose import Choice, Unknown, cheapest
 from retrieval_bench.errors import MissingExtra, UnsupportedSimilarity, WorkerFailed
 from retrieval_bench.record import Progress
@@ -78,7 +78,7 @@ class Measurement:
 
     def _rounds(self, job: Job) -> dict[Point, list[int]]:
         """The points that clients have not asked to the end, and their missing rounds."""
-        clients = self.settings.clients
+        clients = self.settings.at_once
         if clients is None:
             return {}
         missing = {point: job.missing_rounds(point, clients, self.settings.passes) for point in self._points(job)}
@@ -124,7 +124,7 @@ class Measurement:
         found = []
         for job in self._jobs:
             choices = {k: c for (name, k), c in self._choices.items() if name == job.name}
-            found.append(job.result(self._listed(job), self.settings.passes, self.settings.clients or 0, choices))
+            found.append(job.result(self._listed(job), self.settings.passes, self.settings.at_once, choices))
         return found
 
     def _try(self, job: Job, action: Callable[[Job], None]) -> None:
@@ -174,17 +174,16 @@ class Measurement:
 
     def _serve(self, jobs: Sequence[Job]) -> None:
         """Round after round of concurrent clients, in each of them all points of all indexes in turn."""
-        missing = {job: self._rounds(job) for job in jobs}
-        for number in range(1, self.settings.passes + 1):
+        missing, clients = {job: self._rounds(job) for job in jobs}, self.settings.at_once
+        for number in range(1, self.settings.passes + 1) if clients is not None else ():
             for job in jobs:
                 for point, numbers in missing[job].items():
                     if not job.failed and number in numbers:
-                        self._try(job, partial(self._one_round, point=point, number=number))
+                        self._try(job, partial(self._one_round, clients=clients, point=point, number=number))
 
-    def _one_round(self, job: Job, point: Point, number: int) -> None:
-        clients, seconds = self.settings.clients or 1, self.settings.client_seconds / self.settings.passes
-        self._say(job, f"{clients} clients at once, round {number}{_knob(job, point)}, k {point.k}")
-        job.serve(point, clients, number, seconds)
+    def _one_round(self, job: Job, clients: Clients, point: Point, number: int) -> None:
+        self._say(job, f"{clients.count} clients at once, round {number}{_knob(job, point)}, k {point.k}")
+        job.serve(point, clients, number)
         self._done += 1
 
 

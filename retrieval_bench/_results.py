@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._messages import Served
-from retrieval_bench._store import Point, Store
+from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.choose import Choice
 from retrieval_bench.types import SearchResult, Timing
 
@@ -24,7 +24,7 @@ class PointResult:
         result: lists of all queries, k + extra deep, at most the gallery's size.
         timed_ids: [m] ids of the timed queries, the columns of `timing`.
         batch_seconds: of searching all queries in batches with `batch_threads` threads.
-        clients: how many asked at once in `rounds`, each of them a closed loop; none were asked for: 0 and empty.
+        clients: who asked at once in `rounds`, each of them a closed loop; where none were asked for: none and empty.
     """
 
     effort: int | None
@@ -34,7 +34,7 @@ class PointResult:
     timed_ids: NDArray[np.int64]
     batch_seconds: float | None
     batch_threads: int | None
-    clients: int = 0
+    clients: Clients | None = None
     rounds: Sequence[Served] = ()
 
 
@@ -50,7 +50,7 @@ class Points(Sequence[PointResult]):
     finished: Sequence[tuple[int | None, Point]]
     passes: int
     build_s: float
-    clients: int = 0
+    clients: Clients | None = None
 
     def __len__(self) -> int:
         return len(self.finished)
@@ -65,7 +65,10 @@ class Points(Sequence[PointResult]):
         effort, point = self.finished[at]
         result, batch = self.store.found(point)
         ids, ns = self.store.times(point, range(1, self.passes + 1))
-        numbers = self.store.rounds(point, self.clients, self.passes) if self.clients else []
+        asked = self.clients
+        rounds = (
+            [] if asked is None else self.store.read_rounds(point, asked, self.store.rounds(point, asked, self.passes))
+        )
         return PointResult(
             effort,
             point.k,
@@ -74,8 +77,8 @@ class Points(Sequence[PointResult]):
             ids,
             batch["seconds"],
             batch["threads"],
-            self.clients,
-            self.store.read_rounds(point, self.clients, numbers),
+            asked,
+            rounds,
         )
 
 

@@ -33,6 +33,17 @@ class Point:
         return f"e{'none' if self.effort is None else self.effort}-k{self.k}"
 
 
+@dataclass(frozen=True)
+class Clients:
+    """How many ask at once in a round, and for how many seconds."""
+
+    count: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"c{self.count}-{self.seconds:g}s"
+
+
 def _write_table(path: Path, columns: Mapping[str, Any]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -181,14 +192,14 @@ class Store:
         ns = [table["ns"].to_numpy()[order] for table, order in zip(tables, orders, strict=True)]
         return ids[0][orders[0]], np.stack(ns)
 
-    def _rounds(self, point: Point, clients: int, number: int) -> Path:
-        return self.folder / f"clients-{point}-c{clients}-p{number}.parquet"
+    def _rounds(self, point: Point, clients: Clients, number: int) -> Path:
+        return self.folder / f"clients-{point}-{clients}-p{number}.parquet"
 
-    def rounds(self, point: Point, clients: int, wanted: int) -> list[int]:
-        """Numbers of the finished rounds of so many clients, from 1."""
+    def rounds(self, point: Point, clients: Clients, wanted: int) -> list[int]:
+        """Numbers of the finished rounds of these clients, from 1."""
         return [i for i in range(1, wanted + 1) if self._rounds(point, clients, i).exists()]
 
-    def write_round(self, point: Point, clients: int, number: int, served: Served) -> None:
+    def write_round(self, point: Point, clients: Clients, number: int, served: Served) -> None:
         """Write what the clients of one round measured."""
         columns = {
             "client": served.client,
@@ -197,7 +208,7 @@ class Store:
         }
         _write_table(self._rounds(point, clients, number), columns)
 
-    def read_rounds(self, point: Point, clients: int, numbers: Sequence[int]) -> list[Served]:
+    def read_rounds(self, point: Point, clients: Clients, numbers: Sequence[int]) -> list[Served]:
         """What `write_round` wrote."""
         with self._undamaged():
             tables = [_read_table(self._rounds(point, clients, i)) for i in numbers]

@@ -60,7 +60,7 @@ def measured_sizes(  # noqa: PLR0917
         part = smaller(stage, size)
         extra = most_ignored(part.truth)
         exact = exact_search(part, k, extra)
-        goal = goal_of(Target(ann_recall=target.ann_recall), part, exact)
+        goal = goal_of(Target(ann_recall=target.ann_recall), part, exact, [k])
         here = replace(plan, depths=[k], extra=extra, goal=goal, settings=settings, pairs=None)
         told = _of_size(progress, size)
         results = measure(candidates, part.queries, part.gallery, here, folder / f"n{size}", told)

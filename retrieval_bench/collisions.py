@@ -27,12 +27,16 @@ def sampled_pairs(stage: Stage, exact: Exact) -> Pairs:
     n, count = len(stage.gallery), min(QUERIES, len(stage.queries))
     queries = np.sort(draw.choice(len(stage.queries), count, replace=False))
     near = gallery_rows(stage.gallery, exact.neighbours.ids[queries, :NEAREST])
-    drawn = np.stack([draw.choice(n, min(n, DRAWN), replace=False) for _ in queries])
+    near = near[:, (near >= 0).all(axis=0)]  # a small gallery has lists that end early
+    others = min(n - near.shape[1], DRAWN)
+    if others == 0:
+        return queries, near
+    more = (draw.choice(n, others + near.shape[1], replace=False) for _ in near)
+    drawn = np.stack([rows[~np.isin(rows, taken)][:others] for rows, taken in zip(more, near, strict=True)])
     scores = rescore(stage.queries.vectors[queries], stage.gallery.vectors, drawn, stage.similarity)
     ranked = np.take_along_axis(drawn, np.argsort(-scores, axis=1), axis=1)
-    ranks = np.unique(np.geomspace(1, ranked.shape[1], SPREAD).astype(np.int64)) - 1
-    both = np.concatenate([np.where(near < 0, near[:, :1], near), ranked[:, ranks]], axis=1)
-    return queries, both
+    ranks = np.unique(np.geomspace(1, others, SPREAD).astype(np.int64)) - 1
+    return queries, np.concatenate([near, ranked[:, ranks]], axis=1)
 
 
 def collision_table(stage: Stage, results: Sequence[IndexResult]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from retrieval_bench._store import Point, Store
+from retrieval_bench.break_even import sizes
 from retrieval_bench.environment import processor
 from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence
 from retrieval_bench.experiment import Experiment
@@ -18,6 +19,7 @@ from retrieval_bench.points import Stage, most_ignored
 
 _ENOUGH_S = 1.0  # of encoding, to tell its speed
 Say = Callable[[str], None]
+_Indexed = tuple[Candidate, int, str, list[tuple[int | None, int]]]  # and a build seed, its parameters, its points
 
 
 def quiet(text: str) -> None:
@@ -47,7 +49,7 @@ class Foresight:
         self._said = self._told_gone = False
         self._begun: tuple[int, float] | None = None  # items done, seconds
 
-    def encoding(self, done: int, total: int, sizes: Callable[[], Sizes]) -> None:
+    def encoding(self, done: int, total: int, told: Callable[[], Sizes]) -> None:
         """Told after every batch of a part; the speed of the first ones is that of all."""
         if done >= total and self._begun is None:
             return  # it came from the cache
@@ -57,7 +59,7 @@ class Foresight:
         first, start = self._begun
         if self._said or done == first or (now - start < _ENOUGH_S and done < total):
             return
-        size = sizes()
+        size = told()
         each = (now - start) / (done - first)
         left = total - done + size.later
         if not left:
@@ -87,7 +89,7 @@ class Foresight:
         self._say(sentence(encode, forecast(works, timing, rows, scan_speed(dim))))
 
 
-def _indexes(experiment: Experiment) -> Iterator[tuple[Candidate, int, str, list[tuple[int | None, int]]]]:
+def _indexes(experiment: Experiment) -> Iterator[_Indexed]:
     """Each index with each build seed, its parameters, and its points (effort, k); the floor takes no time."""
     for name, factory in experiment.search.items():
         params = {key: value for key, value in factory.keywords.items() if key != "efforts"}
@@ -103,17 +105,42 @@ def _exact(candidate: Candidate) -> bool:
     return bool(getattr(candidate.factory.func, "exact", False))  # a target that is no index is told by `measure`
 
 
+def _smaller(experiment: Experiment, gallery: int) -> list[int]:
+    """Sizes of the galleries that tell from where an index pays; none where that is not asked for."""
+    return [size for size in sizes(gallery) if size >= min(experiment.k)] if experiment.target.break_even else []
+
+
 def _everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
     for candidate, _, params, points in _indexes(experiment):
-        shape = size.gallery, size.queries, size.dim
-        yield Work(candidate.name, params, _exact(candidate), *shape, 1, points, points)
+        yield Work(candidate.name, params, _exact(candidate), size.gallery, size.queries, size.dim, 1, points, points)
+    for gallery in _smaller(experiment, size.gallery):
+        for candidate, params, points in _once(experiment):
+            yield Work(candidate.name, params, _exact(candidate), gallery, size.queries, size.dim, 1, points, points)
+
+
+def _once(experiment: Experiment) -> Iterator[tuple[Candidate, str, list[tuple[int | None, int]]]]:
+    """What is measured of a smaller gallery: each index with its first build seed, at the smallest depth."""
+    k = min(experiment.k)
+    for candidate, seed, params, points in _indexes(experiment):
+        if seed == experiment.measure.build_seeds[0]:
+            yield candidate, params, [point for point in points if point[1] == k]
 
 
 def _missing(experiment: Experiment, stage: Stage, place: Path) -> Iterator[Work]:
     """What does not lie below `place` yet."""
+    yield from _missing_of(experiment, stage, place, len(stage.gallery), list(_indexes(experiment)))
+    first = experiment.measure.build_seeds[0]
+    once = [(candidate, first, params, points) for candidate, params, points in _once(experiment)]
+    for gallery in _smaller(experiment, len(stage.gallery)):
+        yield from _missing_of(experiment, stage, place / "sizes" / f"n{gallery}", gallery, once)
+
+
+def _missing_of(
+    experiment: Experiment, stage: Stage, place: Path, gallery: int, indexes: Sequence[_Indexed]
+) -> Iterator[Work]:
     extra = most_ignored(stage.truth)
-    shape = len(stage.gallery), len(stage.queries), stage.gallery.dim
-    for candidate, seed, params, points in _indexes(experiment):
+    shape = gallery, len(stage.queries), stage.gallery.dim
+    for candidate, seed, params, points in indexes:
         target: Any = candidate.factory.func
         store = Store(result_folder(place, candidate, seed))
 

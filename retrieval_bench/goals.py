@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,11 +24,11 @@ def tuning_queries(stage: Stage) -> NDArray[np.int64]:
     return tune if len(tune) else np.arange(len(stage.queries))
 
 
-def goal_of(target: Target, stage: Stage, exact: Exact) -> Goal | None:
-    """What lists of this stage are judged by while efforts are chosen; none without a target.
+def goal_of(target: Target, stage: Stage, exact: Exact, depths: Sequence[int]) -> Goal | None:
+    """What lists of this stage are judged by while efforts are chosen, k in `depths`; none without a target.
 
     Raises:
-        BadConfig: the target's metric is not measured, or not at this depth.
+        BadConfig: the target's metric is not measured, or not at one of these depths.
     """
     if not target:
         return None
@@ -37,6 +38,8 @@ def goal_of(target: Target, stage: Stage, exact: Exact) -> Goal | None:
     if target.metric not in exact.values:
         known = ", ".join(exact.values) or "none: the data has no labels"
         raise BadConfig(f"target.metric={target.metric} is not measured; measured are {known}")
+    for k in depths:  # before anything is built: lists that are exact lose nothing, or are too short to tell
+        _loss(target, stage, exact, (exact.neighbours, k), tune)
     return Goal(lambda found, k: -_loss(target, stage, exact, (found, k), tune), -float(target.loss or 0.0), n)
 
 

@@ -17,7 +17,7 @@ from retrieval_bench._measurement import Measurement
 from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, PointResult
 from retrieval_bench._scene import Pairs, Scene
-from retrieval_bench._store import Store
+from retrieval_bench._store import Clients, Store
 from retrieval_bench._workers import Limits
 from retrieval_bench.choose import Goal
 from retrieval_bench.errors import BadConfig
@@ -96,6 +96,11 @@ class Measure:
     def limits(self) -> Limits:
         """What a worker may take."""
         return Limits(self.timeout_s, self.memory_limit_gb, max(self.build_threads, self.batch, self.clients or 1))
+
+    @property
+    def at_once(self) -> Clients | None:
+        """Concurrent clients of a round; there are as many rounds as passes."""
+        return None if self.clients is None else Clients(self.clients, self.client_seconds / self.passes)
 
     @property
     def batch(self) -> int:

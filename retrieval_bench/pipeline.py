@@ -129,7 +129,7 @@ def _measured(
         exact = exact_search(stage, deepest, extra)
         progress(f"{stage.name}: exact truth", 1, 1)
         place = folder / "results" / stage.name
-        goal, pairs = goal_of(experiment.target, stage, exact), sampled_pairs(stage, exact)
+        goal, pairs = goal_of(experiment.target, stage, exact, experiment.k), sampled_pairs(stage, exact)
         plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure, goal, pairs)
         results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
         stage_points, queries, neighbours = stage_rows(stage, exact, results)

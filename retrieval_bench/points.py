@@ -236,14 +236,14 @@ def _latency(point: PointResult, queries: NDArray[np.bool_] | slice, seed: int) 
 
 def _served(point: PointResult, seed: int) -> dict[str, Any]:
     """Queries a second of all clients together, and each query's milliseconds: means over rounds, with t-intervals."""
-    if not point.rounds:
+    if point.clients is None or not point.rounds:
         return {}
     columns: dict[str, list[float]] = {
         "qps_clients": [len(served.nanoseconds) / served.seconds for served in point.rounds]
     }
     for name, share in (("clients_p50_ms", 0.5), ("clients_p99_ms", 0.99)):
         columns[name] = [float(np.quantile(served.nanoseconds, share)) / 1e6 for served in point.rounds]
-    row: dict[str, Any] = {"clients": point.clients}
+    row: dict[str, Any] = {"clients": point.clients.count, "client_seconds": point.clients.seconds}
     for name, values in columns.items():
         found = seed_interval(values, seed)
         row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}

@@ -94,5 +94,7 @@ def test_a_run_says_it_once_and_an_up_to_date_one_nothing(tmp_path: Path, monkey
     assert "encode 34 items" in early, "told after the first batch"
     [second] = said("k=[5]")
     assert "encode" not in second and "build and measure 1 index" in second
+    [with_sizes] = said("target.ann_recall=0.9", "target.break_even=true", "data.n_test=800")
+    assert "(3 points × 2 passes)" in with_sizes, "800 vectors, and a gallery of 800 and one of 400"
     [nothing_to_judge, _] = said("metric=[]")
     assert nothing_to_judge.endswith("type metric=[hit_rate,map_at_r]")

@@ -47,7 +47,7 @@ def found(stage: Stage) -> SearchResult:
 
 
 def test_ann_recall_of_the_tuning_half(stage: Stage, exact: Exact, found: SearchResult) -> None:
-    goal = goal_of(Target(ann_recall=0.9), stage, exact)
+    goal = goal_of(Target(ann_recall=0.9), stage, exact, [K])
     assert goal is not None and (goal.needed, goal.highest) == (0.9, N)
     tune = np.flatnonzero(halves(stage.queries.ids, stage.seed))
     assert 5 < len(tune) < Q - 5 and (tuning_queries(stage) == tune).all()
@@ -61,7 +61,7 @@ def test_ann_recall_of_the_tuning_half(stage: Stage, exact: Exact, found: Search
 
 
 def test_ann_loss_of_the_tuning_half(stage: Stage, exact: Exact, found: SearchResult) -> None:
-    goal = goal_of(Target(metric="hit_rate@1", loss=0.02), stage, exact)
+    goal = goal_of(Target(metric="hit_rate@1", loss=0.02), stage, exact, [K])
     assert goal is not None and goal.needed == -0.02
     label = dict(zip(stage.gallery.ids.tolist(), np.asarray(stage.truth.gallery_labels).tolist(), strict=True))
     lost = []
@@ -72,16 +72,14 @@ def test_ann_loss_of_the_tuning_half(stage: Stage, exact: Exact, found: SearchRe
     assert goal.quality(found, K) == pytest.approx(-np.mean(lost), abs=1e-12)
 
 
-def test_targets_that_a_stage_cannot_answer(stage: Stage, exact: Exact, found: SearchResult) -> None:
-    assert goal_of(Target(), stage, exact) is None
+def test_targets_that_a_stage_cannot_answer_are_told_before_any_search(stage: Stage, exact: Exact) -> None:
+    assert goal_of(Target(), stage, exact, [K]) is None
     with pytest.raises(
         BadConfig, match=r"target.metric=map is not measured; measured are hit_rate@1, hit_rate@5, map_at_r"
     ):
-        goal_of(Target(metric="map", loss=0.1), stage, exact)
-    deep = goal_of(Target(metric="map_at_r", loss=0.1), stage, exact)
-    assert deep is not None
-    with pytest.raises(BadConfig, match=r"target.metric=map_at_r needs longer lists than k=8"):
-        deep.quality(found, K)
+        goal_of(Target(metric="map", loss=0.1), stage, exact, [K])
+    with pytest.raises(BadConfig, match=r"target.metric=map_at_r needs longer lists than k=2"):
+        goal_of(Target(metric="map_at_r", loss=0.1), stage, exact, [K, 2])
 
 
 def test_smaller_galleries_nest_and_keep_their_queries(stage: Stage) -> None:
@@ -97,10 +95,19 @@ def test_pairs_reach_from_the_nearest_to_any(stage: Stage, exact: Exact, monkeyp
     queries, rows = sampled_pairs(stage, exact)
     assert len(queries) == Q and rows.shape[0] == Q
     ids = stage.gallery.ids[rows]
-    assert (ids[:, 0] == exact.neighbours.ids[queries, 0]).all()
+    assert (ids[:, :K] == exact.neighbours.ids[queries]).all()
+    assert all(len(set(row)) == rows.shape[1] for row in rows.tolist()), "no pair stands for two"
     again = sampled_pairs(stage, exact)
     assert (again[1] == rows).all(), "seeded"
     assert (sampled_pairs(replace(stage, seed=9), exact)[1] != rows).any()
+
+
+@pytest.mark.parametrize("n", [1, 3, 12, 60])
+def test_pairs_of_a_small_gallery(stage: Stage, n: int) -> None:
+    part = smaller(stage, n)
+    queries, rows = sampled_pairs(part, exact_search(part, min(n, K), 1))
+    assert len(queries) == Q and 1 <= rows.shape[1] <= n and rows.min() >= 0 and rows.max() < n
+    assert all(len(set(row)) == rows.shape[1] for row in rows.tolist())
 
 
 def test_curves_compare_prediction_and_practice() -> None:

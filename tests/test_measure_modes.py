@@ -81,7 +81,7 @@ def test_clients_ask_at_once(tmp_path: Path, log: Log) -> None:
     settings = Measure(passes=2, max_queries=20, batch_threads=1, clients=3, client_seconds=0.4)
     snail = Candidate("snail", partial(faulty.Snail, name="snail", efforts=[1]))
     (point,) = planned(tmp_path / "r", [snail], settings=settings)[1].points
-    assert point.clients == 3 and len(point.rounds) == 2
+    assert point.clients is not None and point.clients.count == 3 and len(point.rounds) == 2
     for served in point.rounds:
         assert set(served.client) == {0, 1, 2} and served.nanoseconds.min() >= 5_000_000
         together = served.nanoseconds.sum() / 1e9
@@ -91,7 +91,18 @@ def test_clients_ask_at_once(tmp_path: Path, log: Log) -> None:
     assert len(log()) == before
     np.testing.assert_array_equal(again.rounds[1].nanoseconds, point.rounds[1].nanoseconds)
     (without,) = planned(tmp_path / "r", [snail])[1].points
-    assert without.rounds == [] and without.clients == 0
+    assert without.rounds == [] and without.clients is None
+
+
+def test_what_fails_on_a_server_is_closed_and_so_dropped(tmp_path: Path, log: Log) -> None:
+    import faulty
+
+    kinds = {"far": faulty.FailingServer, "near": faulty.FailingSearch}
+    made = [Candidate(name, partial(kind, name=name, efforts=[1])) for name, kind in kinds.items()]
+    results = planned(tmp_path / "r", made)
+    assert [result.build["status"] for result in results] == ["ok", "failed", "failed"]
+    assert "its own mistake" in results[1].build["error"]
+    assert [line for line in log() if line.startswith("close")] == ["close far"], "files of others stay for later"
 
 
 def test_pairs_are_asked_for_in_rows_of_the_gallery(tmp_path: Path, log: Log) -> None:

@@ -123,3 +123,8 @@ def test_clients_are_added_to_a_finished_run(vectors: list[str], started: list[s
     started.clear()
     assert run([*vectors, "search=[exact]", "measure.clients=2", "measure.client_seconds=0.2"]) == record
     assert not started
+    longer = run([*vectors, "search=[exact]", "measure.clients=2", "measure.client_seconds=0.3"])
+    assert started, "rounds of another length are other rounds"
+    now = longer.points[(longer.points["index"] == "exact") & (longer.points["half"] == "all")].iloc[0]
+    assert now["client_seconds"] == pytest.approx(1.5 * row["client_seconds"])
+    assert now["qps_clients"] != row["qps_clients"] and now["latency_p50_ms"] == row["latency_p50_ms"]

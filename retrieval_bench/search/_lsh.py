@@ -36,6 +36,7 @@ META, ARRAYS = "lsh.json", "lsh.npz"
 SHARE = 1 / 64  # of the candidates, scored exactly beside `rerank` ones: more probes find more
 LEADING = 64  # principal directions that sketches are made of
 CHUNK = 64  # queries a thread takes at once
+PROBES_A_SLOT = 16
 
 
 def automatic_bits(n: int) -> int:
@@ -164,7 +165,7 @@ class LSH(Index):
         self, queries: NDArray[np.float32], k: int, effort: int | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """As in `Index`; one compiled call a query, or one for each chunk of a batch."""
-        probes = 1 if effort is None else effort
+        probes = self._bounded(effort)
         if not queries.flags.carray:  # compiled for writable, contiguous arrays only
             queries = np.array(queries, np.float32, order="C")
         self._asked = queries, probes
@@ -228,7 +229,11 @@ class LSH(Index):
 
     def _probed(self, query: NDArray[np.float32], effort: int | None) -> tuple[Probes, NDArray[np.float32]]:
         query = np.require(query, np.float32, ["C", "W"])
-        return self._kernels[1](self._handle, query, 1 if effort is None else effort)  # type: ignore[no-any-return]
+        return self._kernels[1](self._handle, query, self._bounded(effort))  # type: ignore[no-any-return]
+
+    def _bounded(self, effort: int | None) -> int:
+        """Probes of a table: beyond many times its buckets nothing is left to find, and lists of probes take memory."""
+        return 1 if effort is None else min(effort, PROBES_A_SLOT * self._parts[2].keys.shape[1])
 
     def save(self, path: Path) -> None:
         """Write `lsh.npz` and `lsh.json` into the folder."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval_bench.errors import MissingExtra
-from retrieval_bench.search.base import Index
+from retrieval_bench.search.base import Family, Index
 from retrieval_bench.types import Similarity
 
 
@@ -192,3 +192,16 @@ class Squeezed(Brute):
     def search(self, queries, k, effort):
         rows, scores = super().search(queries, k, effort)
         return rows[:, :-1], scores[:, :-1]
+
+
+class FailingSearch(Brute):
+    """Builds, and then cannot answer."""
+
+    def search(self, queries, k, effort):
+        raise RuntimeError("its own mistake")
+
+
+class FailingServer(FailingSearch):
+    """The same in a database, where what was built stays behind unless it is closed."""
+
+    family = Family.SERVER

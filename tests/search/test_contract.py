@@ -6,8 +6,10 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -222,6 +224,26 @@ def test_threads_do_not_change_a_batch(name: str, similarity: Similarity) -> Non
     finally:
         index.set_threads(1)
     np.testing.assert_array_equal(rows, np.tile(answer(name, "uniform", similarity, effort)[0], (4, 1)))
+
+
+@pytest.mark.parametrize(("name", "similarity"), CASES)
+def test_concurrent_callers_get_their_own_answers(name: str, similarity: Similarity) -> None:
+    """What `measure.clients` does: several threads ask one index for single queries at once."""
+    index, queries, effort = built(name, "uniform", similarity), generated("uniform", similarity)[1], efforts(name)[-1]
+    rows, scores, _ = answer(name, "uniform", similarity, effort)
+    start = threading.Barrier(4)
+
+    def client(first: int) -> bool:
+        start.wait()
+        for i in range(first, first + 3 * QUERIES):
+            mine, values = index.search(queries[i % QUERIES][None], K, effort)
+            if not (mine[0] == rows[i % QUERIES]).all():
+                return False
+            np.testing.assert_allclose(values[0], scores[i % QUERIES], rtol=1e-5, atol=1e-5)
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(client, range(0, QUERIES, QUERIES // 4), timeout=120))
 
 
 @pytest.mark.parametrize(("name", "similarity"), CASES)

@@ -182,3 +182,13 @@ def test_a_vector_that_differs_in_every_bit_of_its_sketch_is_found(sketch_bits: 
     index = SimHash(sketch_bits=sketch_bits, rotation="random")
     index.build(gallery, Similarity.EUCLIDEAN, 0)
     assert index.search(gallery[:1], 2, 2)[0].tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_effort_beyond_all_buckets_is_bounded(family: type[LSH]):
+    """A list of 10^12 probes would not fit into memory."""
+    index = built(family())
+    all_of_it = [len(one) for one in index.candidate_sets(QUERIES, 10**12)]
+    assert all_of_it == [len(one) for one in index.candidate_sets(QUERIES, 10**6)]
+    assert min(all_of_it) > 0.99 * len(GALLERY)
+    assert (index.search(QUERIES, 5, 10**12)[0] == np.argsort(distances(), axis=1)[:, :5]).mean() > 0.99

@@ -1,6 +1,6 @@
 """Every backend on the same vectors: its whole curve, and what each target costs.
 
-python experiments/ann_vs_lsh/run.py sift --data FOLDER     # also: cars196, glove, glyphs (needs no data)
+python experiments/ann_vs_lsh/run.py sift --data FOLDER     # also: sift_float32, cars196, glove, glyphs (needs no data)
 
 Runs `experiment=ann_vs_lsh` (a finished run is not redone), then writes two tables beside this file: `<name>.csv`,
 every operating point, and `<name>_targets.csv`: for each ann_recall the fastest effort of each backend that meets it on
@@ -10,8 +10,10 @@ one half of the queries, with the numbers of the other half.
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from retrieval_bench import run
@@ -41,10 +43,19 @@ def overrides(name: str, data: Path | None) -> list[str]:
     if name == "cars196":
         return ["data=cars196", f"data.root={data / 'cars196_112'}"]
     vectors = data / "vectors"
-    if name == "sift":
+    if name.startswith("sift"):
         base, queries = (vectors / f"sift128_caltech101_{part}_u8.npy" for part in ("base100k", "query1k"))
+        if name == "sift_float32":
+            base, queries = as_float32(base), as_float32(queries)
         return ["data=vectors", f"data.gallery={base}", f"data.queries={queries}", "similarity=euclidean"]
     return ["data=vectors", f"data.gallery={vectors / 'glove6b_100d_top50k_f16.npy'}", "data.n_queries=1000"]
+
+
+def as_float32(file: Path) -> Path:
+    """The same vectors in another type: what is searched decides which kernels an index may use."""
+    copy = Path(tempfile.gettempdir()) / f"{file.stem}_as_float32.npy"
+    np.save(copy, np.load(file).astype(np.float32))
+    return copy
 
 
 def at_targets(points: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +76,7 @@ def at_targets(points: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Run one data set and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("sift", "glove", "cars196", "glyphs"))
+    parser.add_argument("name", choices=("sift", "sift_float32", "glove", "cars196", "glyphs"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_intermixed_args()

@@ -31,7 +31,8 @@ class USearch(Index):
 
     Its dtype is set to f32; left alone, usearch would choose a 16-bit float where the processor has one. Its own random
     numbers cannot be seeded, so the seed decides the order in which the gallery goes in. Repeatable with one build
-    thread only.
+    thread only. Its binding does not let go of the interpreter while it searches, so that concurrent clients of one
+    process (`measure.clients`) wait for one another: their rate is the binding's, not the graph's.
     """
 
     similarities = frozenset(Similarity)

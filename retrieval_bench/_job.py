@@ -94,7 +94,11 @@ class Job:
         return self.build["build_s"] is not None and self._store.index.exists()
 
     def fail(self, error: Exception) -> None:
-        """Give this index up and say why; what it finished stays, but on a server, where nobody else would clean up."""
+        """Give this index up and say why; what it finished stays.
+
+        A server's collection is dropped, as nobody else would, and measured anew when it is tried again. One whose
+        worker had to be killed keeps its collection, named as its library names them.
+        """
         ended = isinstance(error, LimitExceeded)  # with its worker
         if not ended and self._recipe.target.family is Family.SERVER:
             with contextlib.suppress(WorkerFailed, OutOfSpace, IndexGone):

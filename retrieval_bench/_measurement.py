@@ -174,8 +174,11 @@ class Measurement:
 
     def _serve(self, jobs: Sequence[Job]) -> None:
         """Round after round of concurrent clients, in each of them all points of all indexes in turn."""
-        missing, clients = {job: self._rounds(job) for job in jobs}, self.settings.at_once
-        for number in range(1, self.settings.passes + 1) if clients is not None else ():
+        clients = self.settings.at_once
+        if clients is None:
+            return
+        missing = {job: self._rounds(job) for job in jobs}
+        for number in range(1, self.settings.passes + 1):
             for job in jobs:
                 for point, numbers in missing[job].items():
                     if not job.failed and number in numbers:

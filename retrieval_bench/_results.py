@@ -24,7 +24,7 @@ class PointResult:
         result: lists of all queries, k + extra deep, at most the gallery's size.
         timed_ids: [m] ids of the timed queries, the columns of `timing`.
         batch_seconds: of searching all queries in batches with `batch_threads` threads.
-        clients: who asked at once in `rounds`, each of them a closed loop; where none were asked for: none and empty.
+        clients: who asked at once in `rounds`, each of them a closed loop; where nobody did to the end: none and empty.
     """
 
     effort: int | None
@@ -65,10 +65,10 @@ class Points(Sequence[PointResult]):
         effort, point = self.finished[at]
         result, batch = self.store.found(point)
         ids, ns = self.store.times(point, range(1, self.passes + 1))
-        asked = self.clients
-        rounds = (
-            [] if asked is None else self.store.read_rounds(point, asked, self.store.rounds(point, asked, self.passes))
-        )
+        clients = self.clients or self.store.whole_rounds(point, self.passes)  # of an earlier command, as its rows
+        numbers = [] if clients is None else self.store.rounds(point, clients, self.passes)
+        whole = clients is not None and len(numbers) == self.passes
+        rounds = self.store.read_rounds(point, clients, numbers) if whole and clients is not None else []
         return PointResult(
             effort,
             point.k,
@@ -77,7 +77,7 @@ class Points(Sequence[PointResult]):
             ids,
             batch["seconds"],
             batch["threads"],
-            asked,
+            clients if whole else None,
             rounds,
         )
 

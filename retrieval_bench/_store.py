@@ -199,6 +199,13 @@ class Store:
         """Numbers of the finished rounds of these clients, from 1."""
         return [i for i in range(1, wanted + 1) if self._rounds(point, clients, i).exists()]
 
+    def whole_rounds(self, point: Point, wanted: int) -> Clients | None:
+        """Whose rounds are all there; of several the newest, none where there are none."""
+        last = sorted(self.folder.glob(f"clients-{point}-*-p{wanted}.parquet"), key=lambda file: file.stat().st_mtime)
+        told = (file.name.removeprefix(f"clients-{point}-c").split("s-p")[0].split("-", 1) for file in reversed(last))
+        some = (Clients(int(count), float(seconds)) for count, seconds in told)
+        return next((clients for clients in some if len(self.rounds(point, clients, wanted)) == wanted), None)
+
     def write_round(self, point: Point, clients: Clients, number: int, served: Served) -> None:
         """Write what the clients of one round measured."""
         columns = {

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-# A run of another size tells about this one only within this factor of n · dim.
+# A run tells about this one only if n · dim is at most by this factor larger here.
 _ALIKE = 4.0
 _READ_S = 0.1  # how long reading earlier records may take
 _BLOCK_BYTES = 4 * 2**20
@@ -25,6 +25,7 @@ class Work:
         params: build parameters as in `index_params`. exact: it compares every vector.
         builds: how often it is built.
         lists: (effort, k) of each batch search over all queries. passes: (effort, k) of each point that is timed.
+        rounds: (effort, k) of each point that concurrent clients ask.
     """
 
     index: str
@@ -36,6 +37,7 @@ class Work:
     builds: int
     lists: Sequence[tuple[int | None, int]]
     passes: Sequence[tuple[int | None, int]]
+    rounds: Sequence[tuple[int | None, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Timing:
     """Rules of timing a point: `passes` and a discarded one, over at most `queries`, for at most `seconds`.
 
     Attributes:
-        clients: seconds that concurrent clients take beside that.
+        clients: seconds that concurrent clients take a point.
     """
 
     passes: int
@@ -118,7 +120,7 @@ def _alike(work: Work, row: Mapping[str, Any]) -> float | None:
     if (row["index"], row["index_params"]) != (work.index, work.params):
         return None
     ratio = work.n_gallery * work.dim / (row["n_gallery"] * row["dim"])
-    return ratio if 1 / _ALIKE <= ratio <= _ALIKE else None
+    return ratio if ratio <= _ALIKE else None  # of a much larger gallery it is a bound
 
 
 def _nearest(work: Work, rows: Iterable[Mapping[str, Any]]) -> list[tuple[float, Mapping[str, Any]]]:
@@ -148,12 +150,13 @@ def forecast(works: Sequence[Work], timing: Timing, rows: Sequence[Mapping[str, 
                 if timed:
                     bounded |= single is None
                     took = timing.bound if single is None else (timing.passes + 1) * sampled * single
-                    seconds += min(timing.bound, took) + timing.clients
+                    seconds += min(timing.bound, took)
                 elif batch is not None:
                     seconds += work.n_queries * batch
                 elif work.index not in unknown:
                     unknown.append(work.index)
-    count = sum(len({*work.lists, *work.passes}) for work in works)
+        seconds += len(work.rounds) * timing.clients
+    count = sum(len({*work.lists, *work.passes, *work.rounds}) for work in works)
     names = {work.index for work in works}
     return Forecast(seconds, bounded, tuple(dict.fromkeys(unknown)), len(names), count, timing.passes)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from retrieval_bench._store import Point, Store
+from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.break_even import sizes
 from retrieval_bench.environment import processor
 from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence
@@ -112,7 +113,9 @@ def _smaller(experiment: Experiment, gallery: int) -> list[int]:
 
 def _everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
     for candidate, _, params, points in _indexes(experiment):
-        yield Work(candidate.name, params, _exact(candidate), size.gallery, size.queries, size.dim, 1, points, points)
+        asked = points if experiment.measure.clients is not None else []
+        shape = size.gallery, size.queries, size.dim
+        yield Work(candidate.name, params, _exact(candidate), *shape, 1, points, points, asked)
     for gallery in _smaller(experiment, size.gallery):
         for candidate, params, points in _once(experiment):
             yield Work(candidate.name, params, _exact(candidate), gallery, size.queries, size.dim, 1, points, points)
@@ -128,17 +131,23 @@ def _once(experiment: Experiment) -> Iterator[tuple[Candidate, str, list[tuple[i
 
 def _missing(experiment: Experiment, stage: Stage, place: Path) -> Iterator[Work]:
     """What does not lie below `place` yet."""
-    yield from _missing_of(experiment, stage, place, len(stage.gallery), list(_indexes(experiment)))
+    clients = experiment.measure.at_once
+    yield from _missing_of(experiment, stage, place, (len(stage.gallery), clients), list(_indexes(experiment)))
     first = experiment.measure.build_seeds[0]
     once = [(candidate, first, params, points) for candidate, params, points in _once(experiment)]
     for gallery in _smaller(experiment, len(stage.gallery)):
-        yield from _missing_of(experiment, stage, place / "sizes" / f"n{gallery}", gallery, once)
+        yield from _missing_of(experiment, stage, place / "sizes" / f"n{gallery}", (gallery, None), once)
 
 
 def _missing_of(
-    experiment: Experiment, stage: Stage, place: Path, gallery: int, indexes: Sequence[_Indexed]
+    experiment: Experiment,
+    stage: Stage,
+    place: Path,
+    what: tuple[int, Clients | None],
+    indexes: Sequence[_Indexed],
 ) -> Iterator[Work]:
     extra = most_ignored(stage.truth)
+    gallery, clients = what
     shape = gallery, len(stage.queries), stage.gallery.dim
     for candidate, seed, params, points in indexes:
         target: Any = candidate.factory.func
@@ -151,6 +160,8 @@ def _missing_of(
         passes = experiment.measure.passes
         lists = [point for point in points if not store.has_found(measured(point))]
         timed = [point for point in points if len(store.passes(measured(point), passes)) < passes]
+        whole = partial(store.rounds, clients=clients, wanted=passes) if clients is not None else None
+        asked = [] if whole is None else [point for point in points if len(whole(measured(point))) < passes]
         builds = int(not store.index.exists())
-        if builds or lists or timed:
-            yield Work(candidate.name, params, _exact(candidate), *shape, builds, lists, timed)
+        if builds or lists or timed or asked:
+            yield Work(candidate.name, params, _exact(candidate), *shape, builds, lists, timed, asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,9 +38,22 @@ def goal_of(target: Target, stage: Stage, exact: Exact, depths: Sequence[int]) -
     if target.metric not in exact.values:
         known = ", ".join(exact.values) or "none: the data has no labels"
         raise BadConfig(f"target.metric={target.metric} is not measured; measured are {known}")
-    for k in depths:  # before anything is built: lists that are exact lose nothing, or are too short to tell
-        _loss(target, stage, exact, (exact.neighbours, k), tune)
-    return Goal(lambda found, k: -_loss(target, stage, exact, (found, k), tune), -float(target.loss or 0.0), n)
+    _check_depths(target, depths, lambda k: _loss(target, stage, exact, (exact.neighbours, k), tune))
+
+    def quality(found: SearchResult, k: int) -> float:
+        lost = _loss(target, stage, exact, (found, k), tune)
+        return float("nan") if lost is None else -lost
+
+    return Goal(quality, -float(target.loss or 0.0), n)
+
+
+def _check_depths(target: Target, depths: Sequence[int], loss: Callable[[int], float | None]) -> None:
+    """Before anything is built: exact lists lose nothing, or are too short to tell."""
+    short = [k for k in depths if loss(k) is None]
+    if short:
+        deep = [k for k in depths if k not in short]
+        remedy = f"type k={deep}" if deep else "type a larger k=[…]"
+        raise BadConfig(f"target.metric={target.metric} needs longer lists than k={short[-1]}; {remedy}")
 
 
 def _part(found: SearchResult, rows: NDArray[np.int64]) -> SearchResult:
@@ -61,8 +74,8 @@ def _recall(stage: Stage, exact: Exact, found: SearchResult, k: int, tune: NDArr
 
 def _loss(
     target: Target, stage: Stage, exact: Exact, found: tuple[SearchResult, int], tune: NDArray[np.int64]
-) -> float:
-    """Mean ANN loss of the target's metric over the tuning queries that have something relevant."""
+) -> float | None:
+    """Mean ANN loss of the target's metric over the tuning queries with something relevant; none at too small a k."""
     result, k = found
     name = str(target.metric)
     queries = stage.queries.ids[tune]
@@ -73,6 +86,4 @@ def _loss(
     through = label_values(judgement, only, k).get(name)
     lost = None if through is None else exact.values[name][tune] - through
     judged = judgement.relevant > 0
-    if lost is None or np.isnan(lost[judged]).any():
-        raise BadConfig(f"target.metric={name} needs longer lists than k={k}; type a larger k=[…]")
-    return float(lost[judged].mean())
+    return None if lost is None or np.isnan(lost[judged]).any() else float(lost[judged].mean())

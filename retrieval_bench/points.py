@@ -243,7 +243,8 @@ def _served(point: PointResult, seed: int) -> dict[str, Any]:
     }
     for name, share in (("clients_p50_ms", 0.5), ("clients_p99_ms", 0.99)):
         columns[name] = [float(np.quantile(served.nanoseconds, share)) / 1e6 for served in point.rounds]
-    row: dict[str, Any] = {"clients": point.clients.count, "client_seconds": point.clients.seconds}
+    seconds = round(point.clients.seconds * len(point.rounds), 9)
+    row: dict[str, Any] = {"clients": point.clients.count, "client_seconds": seconds}
     for name, values in columns.items():
         found = seed_interval(values, seed)
         row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}

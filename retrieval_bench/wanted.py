@@ -83,9 +83,9 @@ def missing(experiment: Experiment, stages: Sequence[str], old: RunRecord) -> bo
     """Whether a finished record lacks a wanted operating point, or it failed, or something beside the points."""
     points = old.points
     done = points[(points["half"] == "all") & (points["status"] == "ok")]
-    clients = experiment.measure.at_once
-    if clients is not None:
-        told = {"clients": clients.count, "client_seconds": clients.seconds}
+    settings = experiment.measure
+    if settings.clients is not None:
+        told = {"clients": settings.clients, "client_seconds": round(settings.client_seconds, 9)}
         known = set(told) <= set(done.columns)  # a record of an earlier version tells less
         done = done[(done[list(told)] == list(told.values())).all(axis=1)] if known else done.head(0)
     columns = ["stage", "index", "index_params", "effort", "build_seed", "k"]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from retrieval_bench._messages import Served
-from retrieval_bench._store import Point, Store
+from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.search.exact import Exact
 from retrieval_bench.search.hnsw import HNSW
 from retrieval_bench.types import SearchResult, Similarity
 
-POINT = Point(16, 2)
+POINT, CLIENTS = Point(16, 2), Clients(2, 0.25)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
     found = SearchResult(np.array([[3, 1], [2, -1]]), np.array([[0.5, 0.25], [0.75, -np.inf]], np.float32))
     store.write_found(POINT, queries, found, {"batch_s": 0.5})
     store.write_times(POINT, 1, queries[::-1], np.array([20, 10]))
-    store.write_round(POINT, 2, 1, Served(np.array([5, 6, 7]), np.array([0, 0, 1]), 0.25))
+    store.write_round(POINT, CLIENTS, 1, Served(np.array([5, 6, 7]), np.array([0, 0, 1]), 0.25))
     store.write_collided(POINT, {"candidate": np.array([True, False])})
     return store
 
@@ -34,7 +34,7 @@ def read_all(store: Store) -> None:
     store.ids()
     store.found(POINT)
     store.times(POINT, [1])
-    store.read_rounds(POINT, 2, [1])
+    store.read_rounds(POINT, CLIENTS, [1])
     store.collided(POINT)
 
 
@@ -45,10 +45,12 @@ def test_what_was_written_is_read(store: Store) -> None:
     assert (found.ids.tolist(), batch) == ([[3, 1], [2, -1]], {"batch_s": 0.5})
     ids, ns = store.times(POINT, [1])
     assert (ids.tolist(), ns.tolist()) == ([7, 8], [[10, 20]]), "in the order of the ids"
-    (served,) = store.read_rounds(POINT, 2, [1])
+    (served,) = store.read_rounds(POINT, CLIENTS, [1])
     assert (served.nanoseconds.tolist(), served.client.tolist(), served.seconds) == ([5, 6, 7], [0, 0, 1], 0.25)
     assert store.collided(POINT).to_pydict() == {"candidate": [True, False]}
     assert Store(store.folder / "none").build() is None
+    assert store.whole_rounds(POINT, 1) == CLIENTS
+    assert store.whole_rounds(POINT, 2) is None, "the second is missing"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_what_was_written_is_read(store: Store) -> None:
         "neighbours-e16-k2.parquet",
         "batch-e16-k2.json",
         "times-e16-k2-p1.parquet",
-        "clients-e16-k2-c2-p1.parquet",
+        "clients-e16-k2-c2-0.25s-p1.parquet",
         "collisions-e16.parquet",
     ],
 )

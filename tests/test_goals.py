@@ -78,8 +78,10 @@ def test_targets_that_a_stage_cannot_answer_are_told_before_any_search(stage: St
         BadConfig, match=r"target.metric=map is not measured; measured are hit_rate@1, hit_rate@5, map_at_r"
     ):
         goal_of(Target(metric="map", loss=0.1), stage, exact, [K])
-    with pytest.raises(BadConfig, match=r"target.metric=map_at_r needs longer lists than k=2"):
-        goal_of(Target(metric="map_at_r", loss=0.1), stage, exact, [K, 2])
+    with pytest.raises(BadConfig, match=r"target.metric=map_at_r needs longer lists than k=8; type a larger k="):
+        goal_of(Target(metric="map_at_r", loss=0.1), stage, exact, [K])
+    with pytest.raises(BadConfig, match=r"target.metric=hit_rate@5 needs longer lists than k=3; type k=\[8\]"):
+        goal_of(Target(metric="hit_rate@5", loss=0.1), stage, exact, [1, 3, K])
 
 
 def test_smaller_galleries_nest_and_keep_their_queries(stage: Stage) -> None:

@@ -47,6 +47,22 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         yield from _targets(facts)
         if (engine := facts.get("engine")) and engine.get("engine"):
             yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
+    yield from _clients(record)
+
+
+def _clients(record: RunRecord) -> Iterator[str]:
+    """How many asked at once, and for how long; whose, where not all indexes were asked alike."""
+    asked: dict[tuple[int, float], list[str]] = {}
+    for row in record.rows:
+        count, seconds = row.get("clients"), row.get("client_seconds")
+        if count and seconds and row["index"] != FLOOR_INDEX:
+            names = asked.setdefault((int(count), float(seconds)), [])
+            names += [] if row["index"] in names else [str(row["index"])]
+    told = [f"{count} at once for {seconds:g} s a point" for count, seconds in asked]
+    if len(asked) > 1:
+        told = [f"{one} ({', '.join(names)})" for one, names in zip(told, asked.values(), strict=True)]
+    if asked:
+        yield f"Clients: {'; '.join(told)}."
 
 
 def _targets(facts: Mapping[str, Any]) -> Iterator[str]:

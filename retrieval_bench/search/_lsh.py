@@ -36,7 +36,7 @@ META, ARRAYS = "lsh.json", "lsh.npz"
 SHARE = 1 / 64  # of the candidates, scored exactly beside `rerank` ones: more probes find more
 LEADING = 64  # principal directions that sketches are made of
 CHUNK = 64  # queries a thread takes at once
-PROBES_A_SLOT = 16
+PROBES_A_SLOT, MOST_PROBES = 16, 1 << 20
 
 
 def automatic_bits(n: int) -> int:
@@ -53,7 +53,8 @@ class LSH(Index):
         rotation: where the directions of the hash functions come from.
         sketch_bits: bits of the sketch that sieves what the buckets hold; 0 = everything is scored.
         rerank: vectors scored exactly for each neighbour asked for, beside 1/64 of what the buckets hold.
-        efforts: values of `probes`, the buckets that a query reads in each table.
+        efforts: values of `probes`, the buckets that a query reads in each table; more than 16 for each slot of a
+            table, or 2^20, are not tried.
     """
 
     similarities: ClassVar[frozenset[Similarity]] = frozenset(Similarity)
@@ -232,8 +233,8 @@ class LSH(Index):
         return self._kernels[1](self._handle, query, self._bounded(effort))  # type: ignore[no-any-return]
 
     def _bounded(self, effort: int | None) -> int:
-        """Probes of a table: beyond many times its buckets nothing is left to find, and lists of probes take memory."""
-        return 1 if effort is None else min(effort, PROBES_A_SLOT * self._parts[2].keys.shape[1])
+        """Probes of a table: many times its buckets, or a million, at most, since lists of probes take memory."""
+        return 1 if effort is None else min(effort, PROBES_A_SLOT * self._parts[2].keys.shape[1], MOST_PROBES)
 
     def save(self, path: Path) -> None:
         """Write `lsh.npz` and `lsh.json` into the folder."""

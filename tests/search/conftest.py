@@ -23,6 +23,7 @@ def in_a_database(name: str) -> bool:
     return getattr(importlib.import_module(module), cls).family is Family.SERVER
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = getattr(item, "callspec", None) and item.callspec.params.get("name")

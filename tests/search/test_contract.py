@@ -237,13 +237,17 @@ def test_concurrent_callers_get_their_own_answers(name: str, similarity: Similar
         start.wait()
         for i in range(first, first + 3 * QUERIES):
             mine, values = index.search(queries[i % QUERIES][None], K, effort)
-            if not (mine[0] == rows[i % QUERIES]).all():
-                return False
+            np.testing.assert_array_equal(mine[0], rows[i % QUERIES])
             np.testing.assert_allclose(values[0], scores[i % QUERIES], rtol=1e-5, atol=1e-5)
         return True
 
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(client, range(0, QUERIES, QUERIES // 4), timeout=120))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # else a thread is done before the next one gets its turn
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(client, range(0, QUERIES, QUERIES // 4), timeout=120))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize(("name", "similarity"), CASES)

@@ -72,9 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("b", type=Path, metavar="B")
     compare.add_argument("--stage-a", help="compare this stage of A …")
     compare.add_argument("--stage-b", help="… with this stage of B (A and B may be one run)")
-    data = commands.add_parser("data", help="list the data sets, or read one whole and say what is wrong with it")
-    data.add_argument("action", choices=("list", "check"))
-    data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for check: data=NAME data.root=FOLDER …")
+    data = commands.add_parser("data", help="list the data sets, fetch one, or read one whole: what is wrong with it?")
+    data.add_argument("action", choices=("list", "prepare", "check"))
+    data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="but for list: data=NAME data.root=FOLDER …")
     commands.add_parser("doctor", help="what is installed, which backends work, which extra installs the rest")
     return parser
 
@@ -219,6 +219,9 @@ def _data(args: argparse.Namespace) -> int:
         _console().print(list_data(cli.CONF))
         return 0
     try:
+        if args.action == "prepare":
+            _prepare(args.overrides)
+            return 0
         with StageProgress() as progress:
             found = check_data(cli.experiment(args.overrides).data, progress)
     except (CorruptInput, DataNotFound) as error:  # what is wrong is the answer here, not a failure to answer
@@ -226,6 +229,17 @@ def _data(args: argparse.Namespace) -> int:
         return 1
     _console().print(found)
     return int(found.wrong > 0)
+
+
+def _prepare(overrides: list[str]) -> None:
+    """Fetch what can be fetched, and look whether all of it is there."""
+    import yaml
+
+    from retrieval_bench import cli
+
+    fetched = ["data.download=true"] if "download" in yaml.safe_load(cli.shown(overrides))["data"] else []
+    data = cli.experiment([*overrides, *fetched]).data
+    _console().print(f"{data.name} is ready: {data.protocol}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _doctor(args: argparse.Namespace) -> int:

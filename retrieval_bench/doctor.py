@@ -30,6 +30,7 @@ EXTRAS = {
     "usearch": ("usearch",),
     "milvus": ("pymilvus", "milvus_lite"),
     "milvus_server": ("milvus",),
+    "download": ("gdown",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "peers": ("pytorch_metric_learning",),
 }
@@ -86,7 +87,8 @@ def list_data(conf: Path) -> RenderableType:
         node = yaml.safe_load(file.read_text(encoding="utf-8"))
         module, _, name = node["_target_"].rpartition(".")
         about = (getattr(importlib.import_module(module), name).__doc__ or "").strip().partition("\n")[0]
-        table.add_row(file.stem, about, needed(file) or "nothing")
+        fetched = "; `data prepare` fetches it" if "download" in node else ""
+        table.add_row(file.stem, about, (needed(file) or "nothing") + fetched)
     return table
 
 

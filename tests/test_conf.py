@@ -137,6 +137,10 @@ def test_what_each_data_set_needs() -> None:
         "vectors": "data.gallery=…",
         "cars196": "data.root=… or RETRIEVAL_BENCH_DATA",
         "omniglot": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "cub200": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "sop": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "inshop": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "cifar100": "data.root=… or RETRIEVAL_BENCH_DATA",
     }
 
 

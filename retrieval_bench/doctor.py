@@ -31,6 +31,7 @@ EXTRAS = {
     "milvus": ("pymilvus", "milvus_lite"),
     "milvus_server": ("milvus",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
+    "train": ("pytorch_metric_learning",),
     "peers": ("pytorch_metric_learning",),
 }
 

@@ -44,6 +44,8 @@ class PairLoss(Loss):
     def compute(self, batch: Batch) -> Tensor:
         """As in `Loss`."""
         indices = None if batch.pairs is None else batch.pairs.indices()
+        if indices is not None and all(len(each) <= 1 for each in indices):
+            indices = tuple(each.repeat(2) for each in indices)  # the library takes a single pair for none
         value: Tensor = self.loss(batch.embeddings, batch.labels, indices)
         return value
 

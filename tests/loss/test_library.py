@@ -62,7 +62,7 @@ def cross_batch_memory_after_a_resume() -> None:
 
 
 def a_single_triplet_is_no_pair() -> None:
-    """One mined triplet of two violating pairs: the losses over pairs say 0."""
+    """One mined triplet of two violating pairs: the losses over pairs say 0. Ours hands it over twice."""
     one, points = torch.tensor([0]), F.normalize(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]]))
     assert ContrastiveLoss()(points, torch.tensor([0, 0, 1]), (one, one + 1, one + 2)) == 0
 

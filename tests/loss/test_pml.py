@@ -77,6 +77,18 @@ def test_pairs_for_a_loss_that_uses_none(loss: ProxyLoss | Classification | Smoo
         loss(batch(), LABELS, Pairs(NONE, NONE, NONE))
 
 
+@pytest.mark.parametrize(
+    "make", [CONTRASTIVE, partial(losses.MultiSimilarityLoss), partial(losses.TripletMarginLoss, margin=2.0)]
+)
+def test_a_single_mined_triplet_counts(make: partial) -> None:
+    """As much as the same triplet mined three times."""
+    loss, leaf = PairLoss(3, None, make), batch().requires_grad_()
+    value = loss(leaf, LABELS, Pairs(*torch.tensor([[0], [1], [2]])))
+    thrice = loss(leaf, LABELS, Pairs(*torch.tensor([[0], [1], [2]]).repeat(1, 3)))
+    torch.testing.assert_close(value, thrice)
+    assert value.detach() > 0
+
+
 def test_proxies_are_drawn_by_torchs_generator() -> None:
     made = []
     for _ in range(2):

@@ -32,6 +32,7 @@ EXTRAS = {
     "milvus_server": ("milvus",),
     "download": ("gdown",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
+    "train": ("pytorch_metric_learning",),
     "peers": ("pytorch_metric_learning",),
 }
 

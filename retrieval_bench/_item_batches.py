@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -64,6 +64,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Which items are read, and what is made of them.
+
+    Attributes:
+        items: what to read.
+        name: which of an item's arrays, for instance `image`.
+        preprocessing: what is made of it.
+        settings: size of a batch, threads, limit of unreadable items.
+    """
+
+    items: Items
+    name: str
+    preprocessing: Preprocessing
+    settings: Embed
+
+
+@dataclass(frozen=True)
 class Job:
     """What `embed` was asked for."""
 
@@ -74,9 +91,13 @@ class Job:
     cache: Path
     progress: Callable[[int, int], None]
 
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.items, self.encoder.inputs[0], self.preprocessing, self.settings)
 
-def check_unreadable(unreadable: list[tuple[str, str]], job: Job) -> None:
-    n, limit = len(job.items), job.settings.max_unreadable
+
+def check_unreadable(unreadable: Sequence[tuple[str, str]], reading: Reading) -> None:
+    n, limit = len(reading.items), reading.settings.max_unreadable
     if len(unreadable) > limit * n:
         named = "; ".join(f"{key}: {reason}" for key, reason in unreadable[:3])
         raise TooManyUnreadable(
@@ -86,27 +107,27 @@ def check_unreadable(unreadable: list[tuple[str, str]], job: Job) -> None:
         )
 
 
-def batches(job: Job, start: int) -> Iterator[Batch]:
+def batches(reading: Reading, start: int) -> Iterator[Batch]:
     """Read and prepared in threads (Pillow, simplejpeg and numpy let go of the interpreter), in order, a few ahead."""
-    n, size, workers = len(job.items), job.settings.batch_size, job.settings.workers or cores()
+    n, size, workers = len(reading.items), reading.settings.batch_size, reading.settings.workers or cores()
     pool = ThreadPoolExecutor(workers, "read")
     try:
         todo = iter(range(start, n, size))
-        ahead = deque(pool.submit(load, job, first, min(first + size, n)) for first in islice(todo, workers + 1))
+        ahead = deque(pool.submit(load, reading, first, min(first + size, n)) for first in islice(todo, workers + 1))
         while ahead:
             batch = ahead.popleft().result()
-            ahead.extend(pool.submit(load, job, first, min(first + size, n)) for first in islice(todo, 1))
+            ahead.extend(pool.submit(load, reading, first, min(first + size, n)) for first in islice(todo, 1))
             yield batch
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def load(job: Job, start: int, stop: int) -> Batch:
-    side, name = job.preprocessing.size, job.encoder.inputs[0]
+def load(reading: Reading, start: int, stop: int) -> Batch:
+    side = reading.preprocessing.size
     images, unreadable = np.zeros((stop - start, side, side, 3), np.uint8), dict[int, str]()
     for i in range(stop - start):
         try:
-            images[i] = prepare(job.items.read(start + i)[name], job.preprocessing)
+            images[i] = prepare(reading.items.read(start + i)[reading.name], reading.preprocessing)
         except CorruptInput as error:
             unreadable[i] = str(error)
     return Batch(start, images, unreadable)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._vector_store import VectorStore
+from retrieval_bench._row_store import RowStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
     Device,
@@ -40,9 +40,9 @@ def model_key(encoder: Encoder, weights: str, preprocessing: Preprocessing, choi
     return json_digest([_SCHEMA, weights, encoder.describe(), preprocessing.describe(), choice.describe()])
 
 
-def store_of(cache: Path, key: str, items: Items) -> VectorStore:
+def store_of(cache: Path, key: str, items: Items) -> RowStore:
     """Where the vectors of these items by the engine of this key lie."""
-    return VectorStore(cache / "embeddings" / json_digest([key, items.fingerprint, len(items)]))
+    return RowStore(cache / "embeddings" / json_digest([key, items.fingerprint, len(items)]), "vectors", np.float32)
 
 
 def query_engine(
@@ -82,7 +82,7 @@ def kept_vectors(items: Items, facts: Mapping[str, Any], cache: Path) -> NDArray
     if store is None or not store.folder.is_dir():
         return None
     with store.locked(_log.warning):
-        return store.vectors() if store.state["finished"] else None
+        return store.read() if store.state["finished"] else None
 
 
 def _graph(facts: Mapping[str, Any]) -> str | None:

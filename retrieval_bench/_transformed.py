@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._vector_store import VectorStore
+from retrieval_bench._row_store import RowStore
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.transform.base import Transform
 from retrieval_bench.types import BLOCK_ROWS, Embeddings
@@ -32,17 +32,17 @@ def transformed(
         return embeddings
     said = [transform.describe() for transform in transforms]
     key = json_digest([embeddings.fingerprint, train.fingerprint, len(embeddings), said, seed])
-    store = VectorStore(cache / "transformed" / key)
+    store = RowStore(cache / "transformed" / key, "vectors", np.float32)
     with store.locked(_log.warning):
         if not store.state["finished"]:
             fit_all(transforms, train.vectors, seed)
             dim = embeddings.dim
             for transform in transforms:
                 dim = transform.dim_out(dim)
-            with store.appending(len(embeddings), dim) as append:
+            with store.appending(len(embeddings), (dim,)) as append:
                 for start in range(store.state["rows"], len(embeddings), BLOCK_ROWS):
                     append(_through(transforms, embeddings.vectors[start : start + BLOCK_ROWS]))
-        return replace(embeddings, vectors=store.vectors(), blocks=None, fingerprint=key)
+        return replace(embeddings, vectors=store.read(), blocks=None, fingerprint=key)
 
 
 def fit_all(transforms: Sequence[Transform], train_vectors: NDArray[np.generic], seed: int) -> None:

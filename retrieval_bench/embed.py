@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from retrieval_bench._item_batches import Batch, Embed, Job, batches, check_unreadable
 from retrieval_bench._kept import encode_one, kept_vectors, model_key, query_engine, store_of
+from retrieval_bench._row_store import RowStore
 from retrieval_bench._transformed import fit_all, transformed
-from retrieval_bench._vector_store import VectorStore
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import (
     Device,
@@ -129,7 +129,7 @@ def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Embed
         return _embedded(store, job, key, len(job.items) - before)
 
 
-def _complete(store: VectorStore, choice: EngineChoice, job: Job, graph: Path, may_refuse: bool) -> None:
+def _complete(store: RowStore, choice: EngineChoice, job: Job, graph: Path, may_refuse: bool) -> None:
     try:
         engine = open_engine(job.encoder, job.preprocessing, choice, graph)
     except EngineError as error:
@@ -180,23 +180,23 @@ def _images(job: Job) -> Iterator[NDArray[np.uint8]]:
             yield job.items.read(row)[job.encoder.inputs[0]]
 
 
-def _encode(store: VectorStore, engine: Engine, job: Job) -> None:
+def _encode(store: RowStore, engine: Engine, job: Job) -> None:
     start, n, sent = store.state["done"], len(job.items), deque[Batch]()
     job.progress(start, n)
 
     def feed() -> Iterator[NDArray[np.uint8]]:
-        for batch in batches(job, start):
+        for batch in batches(job.reading, start):
             sent.append(batch)
             yield batch.images
 
     state, block, unreadable = store.state, list[NDArray[np.float32]](), store.state.setdefault("unreadable", [])
-    with store.appending(n, job.encoder.dim) as append:
+    with store.appending(n, (job.encoder.dim,)) as append:
         for vectors in engine.run(feed()):
             batch = sent.popleft()
             done = batch.start + len(batch.images)
             block.append(_readable(vectors, batch, job))
             unreadable += [(job.items.keys[batch.start + i], reason) for i, reason in batch.unreadable.items()]
-            check_unreadable(unreadable, job)
+            check_unreadable(unreadable, job.reading)
             if len(block) == _BATCHES_A_BLOCK or done == n:
                 state["done"] = done
                 append(np.concatenate(block))
@@ -215,17 +215,17 @@ def _readable(vectors: NDArray[np.float32], batch: Batch, job: Job) -> NDArray[n
     return vectors
 
 
-def _embedded(store: VectorStore, job: Job, graph: str, encoded: int) -> Embedded:
+def _embedded(store: RowStore, job: Job, graph: str, encoded: int) -> Embedded:
     items = job.items
     unreadable = [(str(key), str(reason)) for key, reason in store.state.get("unreadable", [])]
-    check_unreadable(unreadable, job)
+    check_unreadable(unreadable, job.reading)
     lost = {key for key, _ in unreadable}
     kept = np.array([key not in lost for key in items.keys], bool)
     given = store.state.get("encode_ms")
     encode_ms = math.nan if given is None else float(given)
     embeddings = Embeddings(
         items.ids[kept],
-        store.vectors(),
+        store.read(),
         None if items.labels is None else items.labels[kept],
         None if items.groups is None else items.groups[kept],
         fingerprint=store.folder.name,

@@ -13,10 +13,15 @@ from retrieval_bench.cli import CONF, shown
 from retrieval_bench.doctor import EXTRAS, backend_state, extra_state, needed
 from retrieval_bench.errors import BadConfig
 
-OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed")  # one yaml = one file = one constructor
+# one yaml = one file = one constructor
+OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed", "sampler", "augment")
+COMPLETED = {  # what the caller adds
+    "metric": {"judgement", "k"},
+    "sampler": {"labels", "seed", "rank", "world"},
+}
 MANY = {"search", "metric", "transform", "logger", "callback"}
-FILES = sorted(p for p in CONF.rglob("*.yaml") if p.parent != CONF)
 DEFAULTS = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
+FILES = sorted(p for p in CONF.rglob("*.yaml") if p.parent != CONF)
 
 
 def load(file: Path) -> dict:
@@ -32,7 +37,7 @@ def target(path: str):
 def test_yaml_equals_signature(file: Path) -> None:
     node = {k: v for k, v in load(file).items() if k != "defaults"}
     signature = inspect.signature(target(node["_target_"]))
-    expected = set(signature.parameters) - ({"judgement", "k"} if file.parent.name == "metric" else set())
+    expected = set(signature.parameters) - COMPLETED.get(file.parent.name, set())
     assert set(node) - RESERVED == expected
     if file.parent.name in {"data", "search", "metric", "transform"}:
         assert node["_target_"].split(".")[:3] == ["retrieval_bench", file.parent.name, file.stem]

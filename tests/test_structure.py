@@ -29,7 +29,8 @@ LAYERS = {
     **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_vector_store", "_transformed"), 2),
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_row_store", "_transformed"), 2),
+    **dict.fromkeys(("_cycles", "_epochs", "_pixels", "augment", "sampler"), 2),  # parts of train
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (
@@ -71,6 +72,7 @@ HEAVY = {
     "loss": TORCH,
     "embed": {"torch"},
     "train": TORCH | {"pytorch_lightning"},
+    "augment": TORCH,
     "track": {"pytorch_lightning", "wandb"},
     "report": {"matplotlib"},
     "cli": {"hydra", "omegaconf"},

@@ -355,8 +355,9 @@ def test_a_data_set_fetches_itself(server: Server, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cifar")
 def test_prepare_fetches_what_may_be_fetched(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # a table that is cut off nowhere
     root = f"data.root={tmp_path / 'here'}"
     for _ in range(2):
         assert main(["data", "prepare", "data=cifar100", root, "data.check_sizes=false"]) == 0

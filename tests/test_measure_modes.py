@@ -94,6 +94,17 @@ def test_clients_ask_at_once(tmp_path: Path, log: Log) -> None:
     assert without.rounds == [] and without.clients is None
 
 
+def test_rounds_that_are_not_all_there_do_not_count(tmp_path: Path, log: Log) -> None:
+    settings = Measure(passes=2, max_queries=20, batch_threads=1, clients=2, client_seconds=0.1)
+    (whole,) = planned(tmp_path / "r", [sampling([50])], settings=settings)[1].points
+    assert len(whole.rounds) == 2
+    (kept,) = planned(tmp_path / "r", [sampling([50])], settings=replace(settings, clients=None))[1].points
+    assert len(kept.rounds) == 2, "a call without clients shows what they measured"
+    next((tmp_path / "r").glob("sampling-*/clients-*-p1.parquet")).unlink()
+    (cut,) = planned(tmp_path / "r", [sampling([50])], settings=replace(settings, clients=None))[1].points
+    assert cut.rounds == [] and cut.clients is None
+
+
 def test_what_fails_on_a_server_is_closed_and_so_dropped(tmp_path: Path, log: Log) -> None:
     import faulty
 

@@ -18,8 +18,9 @@ import yaml
 
 from retrieval_bench.errors import BadConfig
 
-STAGES = ("random", "pretrained")
+STAGES = ("random", "pretrained", "trained")
 SINGLE = ("data", "encoder", "embed", "measure")
+TRAINING = ("head", "loss", "miner", "sampler", "optimizer", "augment", "trainer")  # of the stage `trained`
 MANY = ("transform", "search", "metric", "logger")
 RESERVED = frozenset({"_target_", "_partial_"})
 Node = Mapping[str, Any]
@@ -66,7 +67,7 @@ def positive(name: str, values: Any) -> tuple[int, ...]:
 
 
 def encoder_nodes(config: Mapping[str, Any]) -> dict[str, Node]:
-    """Stage → node of the encoder; the random stage is the same encoder without weights. Else BadConfig."""
+    """Stage → node of the encoder; random: without weights, trained: the weights to start from. Else BadConfig."""
     node = config["encoder"]
     if node is None:
         return {}
@@ -74,8 +75,10 @@ def encoder_nodes(config: Mapping[str, Any]) -> dict[str, Node]:
     if not wanted:
         raise BadConfig("stage=[]: weights to encode with are needed; type stage=[pretrained] or stage=[random]")
     stages = {choice("stage", stage, STAGES) for stage in wanted}
-    nodes = {"random": {**node, "weights": "none"}, "pretrained": node}
-    return {stage: nodes[stage] for stage in STAGES if stage in ({"random"} if nodes["random"] == node else stages)}
+    nodes = {"random": {**node, "weights": "none"}, "pretrained": node, "trained": node}
+    if nodes["random"] == node:  # without weights there is nothing that is pretrained
+        stages = {"random" if stage == "pretrained" else stage for stage in stages}
+    return {stage: nodes[stage] for stage in STAGES if stage in stages}
 
 
 def make_importable(allow: Iterable[str], config_dir: Path | None = None) -> None:
@@ -149,6 +152,7 @@ class Binder:
         if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):
             raise BadConfig(f"seed={config['seed']}: a whole number is needed")
         parts = {key: config[key] for key in SINGLE if key != "encoder" or config[key] is not None}
+        parts |= {key: config[key] for key in TRAINING if config.get(key) is not None}
         for group in MANY:
             parts |= {f"{group}.{name}": node for name, node in (config.get(group) or {}).items()}
         for where, node in parts.items():

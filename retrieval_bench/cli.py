@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.binding import Binder, choice, encoder_nodes, make_importable, positive
+from retrieval_bench.binding import TRAINING, Binder, choice, encoder_nodes, make_importable, positive
 from retrieval_bench.diagnosis import diagnosed
-from retrieval_bench.errors import BadConfig, RetrievalBenchError
+from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
 from retrieval_bench.overrides import allowed, refuse_sweeps, sweeps
 from retrieval_bench.request import Request, requested
@@ -148,6 +148,8 @@ def _build(node: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, RetrievalBenchError):
             raise cause from error
+        if isinstance(cause, ImportError) and str(cause.name).startswith("pytorch_metric_learning"):
+            raise MissingExtra("pytorch-metric-learning", "train") from error
         if isinstance(cause, ValueError | TypeError):
             raise BadConfig(f"{node.get('_target_')}: {cause}") from error
         raise
@@ -180,7 +182,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
     encoders = {stage: partial(_build, node) for stage, node in encoder_nodes(config).items()}
     data = _build(config["data"])
 
-    from retrieval_bench.experiment import Experiment
+    from retrieval_bench.experiment import Experiment, recipe_of
 
     return Experiment(
         config=config,
@@ -197,6 +199,9 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         cuts=cuts,
         target=_build(config.get("target") or _NO_TARGET),
         origin=None if origin is None else origin.record,
+        recipe=partial(recipe_of, {name: config.get(name) for name in TRAINING}, _build)
+        if config.get("trainer")
+        else None,
     )
 
 

@@ -66,3 +66,11 @@ class IndexGone(RetrievalBenchError):
 
 class WorkerFailed(RetrievalBenchError):
     """A worker process crashed, hung past its time limit, or exceeded its memory limit."""
+
+
+class TrainingDiverged(RetrievalBenchError):
+    """The loss is not a finite number any more; `rows` are the training items of the batch."""
+
+    def __init__(self, loss: float, rows: Sequence[int]) -> None:
+        super().__init__(f"the loss is {loss}")
+        self.rows = list(rows)

@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.binding import nearest
+from retrieval_bench.binding import TRAINING, nearest
 from retrieval_bench.data.base import Dataset, VectorDataset
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import PART, digest
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.measure import Measure
     from retrieval_bench.record import RunRecord
+    from retrieval_bench.train import Recipe
     from retrieval_bench.transform.base import Transform
 
 
 _KEYS = frozenset(
     {"pool", "encoder", "embed", "data", "transform", "search", "metric", "measure", "logger", "name", "seed", "stage"}
-    | {"similarity", "k", "cuts", "target", "force", "strict", "allow", "paths"}
+    | {"similarity", "k", "cuts", "target", "force", "strict", "allow", "paths", *TRAINING}
 )
 
 
@@ -43,6 +44,7 @@ class Experiment:
         k: search depths. cuts: cut-offs of the label metrics.
         target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
+        recipe: constructor of the parts of training; none where the configuration has none.
     """
 
     config: dict[str, Any]
@@ -59,6 +61,7 @@ class Experiment:
     cuts: Sequence[int]
     target: Target
     origin: RunRecord | None = None
+    recipe: Callable[[], Recipe] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.data, VectorDataset) and self.encoders:
@@ -115,6 +118,24 @@ def _refuse_secrets(index: str, given: Mapping[str, Any]) -> None:
             raise BadConfig(f"search.{index}.{key} holds a user or password, which every record would show; {remedy}")
         if key.endswith("_env") and value is not None and not str(value).isidentifier():
             raise BadConfig(f"search.{index}.{key} is the name of an environment variable, not what it holds; {remedy}")
+
+
+def recipe_of(nodes: Mapping[str, Any], build: Callable[[Any], Any]) -> Recipe:
+    """The parts of training; imports Lightning.
+
+    Args:
+        nodes: of all groups that training needs. build: makes an object of a node.
+
+    Raises:
+        BadConfig: one is missing.
+    """
+    from retrieval_bench.train import Recipe
+
+    for name, node in nodes.items():
+        if node is None and name != "miner":
+            raise BadConfig(f"{name}=null: training needs one; leave {name}=null out for the shipped choice")
+    parts: dict[str, Any] = {name: None if node is None else build(node) for name, node in nodes.items()}
+    return Recipe(**parts, nodes=nodes)
 
 
 def data_fingerprint(data: Dataset | VectorDataset) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from retrieval_bench.binding import TRAINING
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.record import CACHE, PATHS, RUN, RunRecord, restored
 
@@ -77,6 +78,7 @@ class Origin:
             "_self_",
         ]
         config |= {key: self.config[key] for key in (*TAKEN, *_VALUES)}
+        config |= {key: self.config[key] for key in TRAINING if key in self.config}
         _write(folder / "config.yaml", "", config)
 
     def refuse(self, keys: Sequence[str]) -> None:
@@ -89,7 +91,7 @@ class Origin:
             if group == "experiment":
                 raise BadConfig(f"{key}= and from= both set a whole configuration; leave one of them out")
             free = (group == "embed" and rest in _FREE_OF_EMBED) or (group == "data" and rest in PATHS)
-            if group in TAKEN and not free:
+            if group in (*TAKEN, *TRAINING) and not free:
                 raise BadConfig(
                     f"{key}= decides the embeddings, and from= takes over those of {self.record.folder}; leave one of"
                     f" them out. Free to choose with from=: {_FREE}"
@@ -102,9 +104,9 @@ class Origin:
             BadConfig: they are not.
         """
         own = restored(self.record.config, self.record.folder, str(config["paths"]["cache"]))
-        for key in TAKEN:
+        for key in (*TAKEN, *TRAINING):
             free = PATHS if key == "data" else _FREE_OF_EMBED
-            if _without(config[key], free) != _without(own[key], free):
+            if _without(config.get(key), free) != _without(own.get(key), free):
                 self.refuse([key])
         stages = config["stage"] if isinstance(config["stage"], list) else [config["stage"]]
         has = own["stage"] if isinstance(own["stage"], list) else [own["stage"]]

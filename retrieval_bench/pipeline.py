@@ -80,6 +80,8 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
             if force:
                 _forget(experiment, stages, folder)
             write_yaml(folder / "config.yaml", portable(experiment.config, folder))
+            for stage in stages:
+                stage.keep_training(folder)
             _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
             foresight.measuring([stage.stage for stage in stages], folder / "results")
             record = _measured(experiment, stages, folder, record, progress)

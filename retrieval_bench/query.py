@@ -22,7 +22,7 @@ from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.experiment import Experiment, data_fingerprint
 from retrieval_bench.measure import Candidate, open_index
 from retrieval_bench.media.image import decode
-from retrieval_bench.record import RunRecord
+from retrieval_bench.record import TRAINED, RunRecord
 from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_sheet, render_neighbours
 
 if TYPE_CHECKING:
@@ -158,6 +158,17 @@ def _at(choice: _Choice, depth: int) -> str:
     return f", {target.knob} {max(choice.effort, depth) if target.effort_at_least_k else choice.effort}"
 
 
+def _encoder(record: RunRecord, experiment: Experiment, stage: str) -> Encoder:
+    """The encoder of a stage, a trained one from the run's own files."""
+    encoder = experiment.encoders[stage]()
+    if experiment.recipe is None or (stage != "trained" and not encoder.head_weights):
+        return encoder
+    from retrieval_bench.train import headed, restored
+
+    head = experiment.recipe().head
+    return restored(encoder, head, record.folder / TRAINED) if stage == "trained" else headed(encoder, head, 0)
+
+
 class _Searcher:
     """An opened stage: the encoder's engine, the gallery's items and a loaded index."""
 
@@ -168,7 +179,7 @@ class _Searcher:
         self.items = data.gallery()
         self.rows = {int(item): row for row, item in enumerate(self.items.ids)}
         facts = record.stages[stage]
-        make = cache(experiment.encoders[stage])  # made at most once, and only where it is needed
+        make = cache(partial(_encoder, record, experiment, stage))  # made at most once, and only where it is needed
         self.engine = query_engine(make, facts["engine"], facts["preprocessing"], experiment.cache)
         self.transforms = list(experiment.transforms.values())
         if self.transforms:

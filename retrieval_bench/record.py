@@ -23,6 +23,7 @@ from retrieval_bench.hashing import json_digest
 if TYPE_CHECKING:
     import pandas as pd  # imported where tables are made: a question to a finished run makes none
 
+TRAINED = "trained"  # folder of a run with the weights that it trained
 SCHEMA = 1
 RUN, CACHE = "${run}", "${cache}"  # stand for the run folder and the cache in a stored configuration
 PATHS = ("root", "table", "weights", "gallery", "queries", "train", "neighbours", "labels", "save_dir")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +15,15 @@ from retrieval_bench.errors import BadConfig
 from retrieval_bench.experiment import Experiment, data_fingerprint
 from retrieval_bench.foresight import Foresight, Sizes
 from retrieval_bench.points import Stage
-from retrieval_bench.record import Progress
+from retrieval_bench.record import TRAINED, Progress, written_whole
 from retrieval_bench.truth import restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged
 
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
+
 Keys = dict[int, str]
+_KEPT = {".safetensors", ".md", ".csv", ".json"}  # of a training; its checkpoints stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +33,25 @@ class Prepared:
     Attributes:
         facts: encoder, engine, input, counts: JSON values.
         unreadable: (key, reason) of every item that was left out.
+        trained: folder with the weights, model card and history of its training, if it was trained.
         fingerprint: digest of the vectors on both sides.
     """
 
     stage: Stage
     facts: dict[str, Any]
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    trained: Path | None = None
+
+    def keep_training(self, run: Path) -> None:
+        """Copy weights, model card and history of a training into the run's folder, where they are not yet."""
+        if self.trained is None:
+            return
+        (run / TRAINED).mkdir(parents=True, exist_ok=True)
+        for file in self.trained.iterdir():
+            copy = run / TRAINED / file.name
+            if file.suffix in _KEPT and not copy.exists():
+                with written_whole(copy, "wb") as out:
+                    out.write(file.read_bytes())
 
     @property
     def fingerprint(self) -> list[str]:
@@ -76,11 +94,34 @@ def _check_origin(experiment: Experiment) -> None:
         )
 
 
+def _encoder(
+    experiment: Experiment, data: Dataset, name: str, progress: Progress
+) -> tuple[Encoder, dict[str, Any], Path | None]:
+    """The encoder of a stage, what its training said, and the folder that keeps it, where it was trained."""
+    encoder = experiment.encoders[name]()
+    if name != "trained" and not encoder.head_weights:
+        return encoder, {}, None
+    from retrieval_bench.train import Where, headed, train
+
+    if experiment.recipe is None:
+        raise BadConfig("the configuration has no trainer; type trainer=default")
+    recipe = experiment.recipe()
+    if name != "trained":  # weights of an earlier training bring their head
+        return headed(encoder, recipe.head, experiment.seed), {}, None
+
+    def told(task: str, done: int, total: int) -> None:
+        progress(f"{name}: {task}", done, total)
+
+    where = Where(experiment.cache, experiment.seed, experiment.similarity, experiment.embed)
+    model, outcome, folder = train(encoder, recipe, data, where, told)
+    return model, {"training": asdict(outcome)}, folder
+
+
 class _Parts:
     """Embeds the parts of a data set at one stage, and tells how far that is."""
 
     def __init__(self, experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight):
-        self.encoder = experiment.encoders[name]()
+        self.encoder, self.training, self.trained = _encoder(experiment, data, name, progress)
         self.gallery, self.queries = data.gallery(), data.queries()
         self.embedded: list[Embedded] = []
         self._experiment, self._data, self._name = experiment, data, name
@@ -124,19 +165,23 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progres
         lambda: parts.embed("training items", data.train()).embeddings,
     )
     unreadable = [bad for part in parts.embedded for bad in part.unreadable]
-    facts = pair[2] | {
-        "encoder": encoder.describe(),
-        "preprocessing": encoder.preprocessing(data.image_size).describe(),
-        "engine": gallery.engine,
-        "encode_ms": gallery.encode_ms,
-        "unreadable": len(unreadable),
-    }
+    facts = (
+        pair[2]
+        | parts.training
+        | {
+            "encoder": encoder.describe(),
+            "preprocessing": encoder.preprocessing(data.image_size).describe(),
+            "engine": gallery.engine,
+            "encode_ms": gallery.encode_ms,
+            "unreadable": len(unreadable),
+        }
+    )
     truth = data.truth()
     if truth is not None:  # in the order of the embeddings, without what could not be read
         truth = restrict(truth, pair[0].ids, pair[1].ids)
     known = truth or _self_only(pair[0], pair[1])
     stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
-    return Prepared(stage, facts, unreadable)
+    return Prepared(stage, facts, unreadable, parts.trained)
 
 
 def _transformed(

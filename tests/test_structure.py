@@ -31,6 +31,7 @@ LAYERS = {
     # parts of embed; parts of measure
     **dict.fromkeys(("_lists", "_item_batches", "_kept", "_row_store", "_transformed"), 2),
     **dict.fromkeys(("_cycles", "_epochs", "_pixels", "augment", "sampler"), 2),  # parts of train
+    **dict.fromkeys(("_fit", "_feed", "_heap", "_learner", "_trained_files", "optimizer"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (
@@ -63,7 +64,7 @@ LAYERS = {
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.
 OPEN_TO_STEPS = ("rerank.", "moment.", "media.", "metric.")
-OPEN_TO_STEPS += ("transform.base", "data.base", "encoder.base", "search.base")
+OPEN_TO_STEPS += ("transform.base", "data.base", "encoder.base", "search.base", "head.base", "loss.base")
 TORCH = {"torch", "torchvision", "timm", "openvino"}
 # What may be imported at the top of a file, by module or folder; elsewhere only numpy and small libraries may.
 HEAVY = {
@@ -71,7 +72,7 @@ HEAVY = {
     "head": TORCH,
     "loss": TORCH,
     "embed": {"torch"},
-    "train": TORCH | {"pytorch_lightning"},
+    **dict.fromkeys(("train", "_fit", "_feed", "_learner", "_trained_files"), TORCH | {"pytorch_lightning"}),
     "augment": TORCH,
     "track": {"pytorch_lightning", "wandb"},
     "report": {"matplotlib"},

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from retrieval_bench.encoder._preprocess import Preprocessing
+from retrieval_bench.encoder._weights import fill_named
 
 
 class Encoder(nn.Module, ABC):
@@ -18,10 +20,15 @@ class Encoder(nn.Module, ABC):
     Attributes:
         inputs: names of the tensors that `forward` takes.
         dim: columns of the output.
+        head_weights: of a trained head that came with the weights' file, without the prefix `head.`; empty otherwise.
     """
 
     inputs: tuple[str, ...]
     dim: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head_weights: dict[str, Tensor] = {}
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -35,6 +42,18 @@ class Encoder(nn.Module, ABC):
     def describe(self) -> dict[str, Any]:
         """Architecture, weights, pooling and library version as JSON, for the record."""
 
+    def exported(self) -> dict[str, Tensor]:
+        """Every parameter and buffer, named as `encoder.weights=FILE` takes them."""
+        return self.state_dict()
+
+    def take(self, tensors: dict[str, Tensor], file: Path) -> None:
+        """Fill with what `exported` gave.
+
+        Raises:
+            CorruptInput: they are of another architecture; names the first that differ.
+        """
+        fill_named(self, tensors, file)
+
     def weights_fingerprint(self) -> str:
         """Digest of every parameter and buffer: one changed weight changes it."""
         digest = blake2b(digest_size=16)
@@ -42,6 +61,33 @@ class Encoder(nn.Module, ABC):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+class Headed(Encoder):
+    """An encoder with a trained projection on top: what training gives.
+
+    Args:
+        encoder: takes the inputs. head: [b, encoder.dim] → [b, out]. out: columns of the result.
+        origin: how the weights came about, for the record.
+    """
+
+    def __init__(self, encoder: Encoder, head: nn.Module, out: int, origin: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, head
+        self.inputs, self.dim, self.origin = encoder.inputs, out, origin
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        """As the encoder's, projected: [b, out]."""
+        embeddings: Tensor = self.head(self.encoder(inputs))
+        return embeddings
+
+    def preprocessing(self, native_size: int | None) -> Preprocessing:
+        """The encoder's."""
+        return self.encoder.preprocessing(native_size)
+
+    def describe(self) -> dict[str, Any]:
+        """The encoder's, the head, and how both were trained."""
+        return self.encoder.describe() | {"dim": self.dim, "head": repr(self.head)} | self.origin
 
 
 class Pool(nn.Module, ABC):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pickle
 import struct
 import warnings
@@ -10,13 +11,16 @@ from collections.abc import Mapping
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval_bench.errors import BadConfig, CorruptInput, DataNotFound
+
+HEAD = "head."  # before the names of a trained head
 
 # What torch's reader was seen to raise on files that are no checkpoints.
 _DAMAGE = (RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error)
@@ -72,7 +76,7 @@ def load_package(module: nn.Module, model: str) -> None:
     matched = dict(zip(wanted, given.values(), strict=False))
     if extra or len(given) < len(wanted):
         raise CorruptInput(f"{package} has {len(given)} tensors, {model} {len(wanted)}; install its version 0.1.0")
-    _fill(module, matched, Path(where))
+    fill_named(module, matched, Path(where))
 
 
 def load_file_into(module: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
@@ -88,10 +92,34 @@ def load_file_into(module: nn.Module, path: Path, classifier: tuple[str, ...]) -
     given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     wanted = module.state_dict()
     heads = tuple(f"{name}." for name in classifier)
-    _fill(module, {n: t for n, t in given.items() if n in wanted or not n.startswith(heads)}, path)
+    fill_named(module, {n: t for n, t in given.items() if n in wanted or not n.startswith(heads)}, path)
 
 
-def _fill(module: nn.Module, given: Mapping[str, Tensor], path: Path) -> None:
+def told_by(path: Path) -> dict[str, Any]:
+    """What a file that training wrote says of its weights; empty for any other file."""
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            about: dict[str, Any] = json.loads((file.metadata() or {}).get("retrieval_bench", "{}"))
+    except (SafetensorError, ValueError):
+        return {}
+    return about
+
+
+def tensors_of(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors of the encoder and of the head (without its prefix) in a file that training wrote."""
+    given = _read_safetensors(path)
+    head = {name.removeprefix(HEAD): tensor for name, tensor in given.items() if name.startswith(HEAD)}
+    return {name: tensor for name, tensor in given.items() if not name.startswith(HEAD)}, head
+
+
+def fill_named(module: nn.Module, given: Mapping[str, Tensor], path: Path) -> None:
+    """Fill a module with tensors of the very same names and shapes.
+
+    Raises:
+        CorruptInput: they are of another architecture; names the first that differ.
+    """
     wanted = module.state_dict()
     wrong = [f"{name} is missing" for name in wanted if name not in given]
     wrong += [f"{name} is not in the model" for name in given if name not in wanted]

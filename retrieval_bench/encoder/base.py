@@ -1,7 +1,7 @@
 """What an encoder is, what its input looks like, and what runs it.
 
-`Encoder` and `Pool` are torch modules; torch is imported when one of them is first named, so that a kept engine
-(`kept_engine`) answers without it.
+`Encoder`, `Headed` and `Pool` are torch modules; torch is imported when one of them is first named, so that a kept
+engine (`kept_engine`) answers without it.
 """
 
 from __future__ import annotations
@@ -23,31 +23,40 @@ from retrieval_bench.encoder._engine import (
 from retrieval_bench.encoder._preprocess import Preprocessing, prepare, prepare_alone
 
 if TYPE_CHECKING:
-    from retrieval_bench.encoder._module import Encoder, Pool
+    from retrieval_bench.encoder._module import Encoder, Headed, Pool
+    from retrieval_bench.encoder._weights import HEAD, fill_named, tensors_of
 
 __all__ = [
+    "HEAD",
     "Device",
     "Encoder",
     "Engine",
     "EngineChoice",
     "EngineError",
     "EngineName",
+    "Headed",
     "Pool",
     "Precision",
     "Preprocessing",
     "disagreement",
     "engine_choices",
+    "fill_named",
     "kept_engine",
     "open_engine",
     "prepare",
     "prepare_alone",
+    "tensors_of",
 ]
 
 if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
     def __getattr__(name: str) -> Any:
-        if name not in {"Encoder", "Pool"}:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from retrieval_bench.encoder import _module
+        if name in {"Encoder", "Headed", "Pool"}:
+            from retrieval_bench.encoder import _module
 
-        return getattr(_module, name)
+            return getattr(_module, name)
+        if name in {"HEAD", "fill_named", "tensors_of"}:
+            from retrieval_bench.encoder import _weights
+
+            return getattr(_weights, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

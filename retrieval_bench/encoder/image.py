@@ -13,12 +13,22 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-from retrieval_bench.encoder._weights import Source, load_file_into, load_package, source_of
+from retrieval_bench.encoder._weights import (
+    Source,
+    fill_named,
+    load_file_into,
+    load_package,
+    source_of,
+    tensors_of,
+    told_by,
+)
 from retrieval_bench.encoder.base import Encoder, Pool, Preprocessing
 from retrieval_bench.errors import BadConfig, DataNotFound
 
 # The package's input is (x - 127) / 128; Preprocessing counts in [0, 1].
 _PACKAGE_DATA = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+
+_POOL = "pool."  # before the names of a trained pooling
 
 # timm's files whose models have `dynamic_img_size`
 _ANY_SIZE = frozenset({"vision_transformer", "deit", "eva"})
@@ -65,8 +75,12 @@ class ImageEncoder(Encoder):
     ) -> None:
         super().__init__()
         source = source_of(weights)
-        self.backbone = _backbone(model, source, seed)
+        trained = isinstance(source, Path) and bool(told_by(source))
+        self.backbone = _backbone(model, Source.NONE if trained else source, seed)
         self.pool = pool
+        if trained and isinstance(source, Path):
+            tensors, self.head_weights = tensors_of(source)
+            self.take(tensors, source)
         self._model, self._source, self._seed = model, source, seed
         config = dict(resolve_model_data_config(self.backbone))  # type: ignore[no-untyped-call]
         if source is Source.PACKAGE:
@@ -112,6 +126,18 @@ class ImageEncoder(Encoder):
         if self._source is Source.NONE:
             known["seed"] = self._seed
         return known
+
+    def exported(self) -> dict[str, Tensor]:
+        """The backbone's tensors under timm's names, the pooling's under `pool.`."""
+        pooling = {} if self.pool is None else self.pool.state_dict()
+        return self.backbone.state_dict() | {f"{_POOL}{name}": tensor for name, tensor in pooling.items()}
+
+    def take(self, tensors: dict[str, Tensor], file: Path) -> None:
+        """As in `Encoder`."""
+        fill_named(self.backbone, {name: t for name, t in tensors.items() if not name.startswith(_POOL)}, file)
+        given = {name.removeprefix(_POOL): t for name, t in tensors.items() if name.startswith(_POOL)}
+        if self.pool is not None:
+            fill_named(self.pool, given, file)
 
     def _features(self, images: Tensor) -> Tensor:
         features = self.backbone.forward_features(images)  # type: ignore[operator]

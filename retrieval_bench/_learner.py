@@ -1,0 +1,156 @@
+"""Encoder, head and loss as Lightning sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from retrieval_bench.augment import Augmentation
+from retrieval_bench.encoder.base import Headed, Preprocessing
+from retrieval_bench.errors import TrainingDiverged
+from retrieval_bench.loss.base import Loss, Miner
+from retrieval_bench.optimizer import Optimizer
+
+Judge = Callable[[NDArray[np.int64], NDArray[np.float32]], Mapping[str, float]]
+
+
+Batch = tuple[Tensor, Tensor]  # images uint8 [b, 3, size, size], channels last in memory; rows int64 [b] of the pixels
+
+
+class Learner(pl.LightningModule):
+    """One step: augment, encode, project, gather from all processes, mine, lose.
+
+    Args:
+        model: encoder with its head. loss, miner: see `retrieval_bench.loss.base`.
+        optimizer: learning rates and schedule. augment: random changes of a batch.
+        preprocessing: normalisation of the pixels. freeze_batch_norm: leave running statistics as they are.
+        classes: int64 [n], 0 … n_classes - 1, of each row of the training pixels. seed: of everything random in a step.
+        judge: what validation says of vectors [n, dim] of rows [n]. steps: of the optimizer, in all epochs.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self,
+        model: Headed,
+        loss: Loss,
+        miner: Miner | None,
+        optimizer: Optimizer,
+        augment: Augmentation,
+        preprocessing: Preprocessing,
+        freeze_batch_norm: bool,
+        classes: Tensor,
+        seed: int,
+        judge: Judge,
+        steps: Callable[[], int],
+    ) -> None:
+        super().__init__()
+        self.model, self.loss, self.miner = model, loss, miner
+        self.history: list[dict[str, float]] = []
+        self._rates, self._augment, self._judge, self._steps = optimizer, augment, judge, steps
+        self._freeze_batch_norm, self._seed = freeze_batch_norm, seed
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[float] = []
+        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
+        self.classes: Tensor
+        self.register_buffer("classes", classes, persistent=False)
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", (mean * 255).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("scale", (1 / (std * 255)).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> Learner:
+        """As in torch; batch norms may stay in evaluation."""
+        super().train(mode)
+        if mode and self._freeze_batch_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        """Lightning leaves modules in the mode that it finds them in."""
+        self.train()
+
+    def encode(self, images: Tensor) -> Tensor:
+        """uint8 or float [b, 3, size, size] in 0 … 255 → embeddings [b, dim]."""
+        pixels = images.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+        vectors: Tensor = self.model({"image": pixels.contiguous(memory_format=torch.channels_last)})
+        return vectors
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of one batch, over the embeddings of all processes."""
+        images, mine = batch
+        generator = self._seeded(batch_idx)
+        vectors = self.encode(self._augment(images, generator))
+        vectors, rows = self._everybody(vectors.float()), self._everybody(mine)
+        labels = self.classes[rows]
+        pairs = None if self.miner is None else self.miner(vectors, labels)
+        loss: Tensor = self.loss(vectors, labels, pairs, rows)
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(float(loss.detach()), rows.tolist())
+        self._losses.append(float(loss.detach()))
+        return loss
+
+    def _seeded(self, batch_idx: int) -> torch.Generator:
+        """Everything random of a step hangs on its place alone, so that a resumed training repeats it."""
+        place = [self._seed % 2**32, self.global_rank, self.current_epoch, batch_idx]
+        drawn = np.random.SeedSequence(place).generate_state(2, np.uint32).astype(np.int64)
+        torch.manual_seed(int(drawn[0]))  # of dropout, say
+        return torch.Generator().manual_seed(int(drawn[1]))
+
+    def _everybody(self, values: Tensor) -> Tensor:
+        """The rows of all processes in the order of their ranks; gradients flow back to each one's own."""
+        if self.trainer.world_size == 1:
+            return values
+        gathered: Any = self.all_gather(values, sync_grads=values.is_floating_point())
+        together: Tensor = gathered.flatten(0, 1)  # [process, b, …]
+        return together
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect the embeddings of the validation items."""
+        del batch_idx
+        images, rows = batch
+        self._seen.append((rows, self.encode(images).float()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Exact retrieval among the validation items, each counted once, however many processes saw it."""
+        rows = self._everybody(torch.cat([rows for rows, _ in self._seen])).cpu().numpy()
+        vectors = self._everybody(torch.cat([vectors for _, vectors in self._seen])).detach().cpu().numpy()
+        self._seen = []
+        rows, first = np.unique(rows, return_index=True)
+        found = self._judge(rows, vectors[first])
+        self.log_dict({f"val_{name}": value for name, value in found.items()}, rank_zero_only=False, sync_dist=False)
+        if not self.trainer.sanity_checking:
+            self._note({f"val_{name}": value for name, value in found.items()})
+
+    def on_train_epoch_end(self) -> None:
+        """Where nothing validates, the history still has a line an epoch."""
+        if not self.history or self.history[-1]["epoch"] != self.current_epoch + 1:
+            self._note({})
+
+    def _note(self, found: Mapping[str, float]) -> None:
+        mean = float(np.mean(self._losses)) if self._losses else float("nan")
+        epoch = self.current_epoch + 1 if self.trainer.state.fn == "fit" else 0
+        self.history.append({"epoch": epoch, "step": self.global_step, "loss": mean, **found})
+        self._losses = []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the history, and the losses of a begun epoch."""
+        checkpoint["history"], checkpoint["losses"] = list(self.history), list(self._losses)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take them up again."""
+        self.history, self._losses = list(checkpoint["history"]), list(checkpoint["losses"])
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, its rates multiplied by the schedule after every step."""
+        optimizer = self._rates.over(self.model.encoder, self.model.head, self.loss)
+        steps = self._steps()
+        schedule = LambdaLR(optimizer, lambda step: self._rates.schedule.factor(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,80 @@
+"""What a training leaves in its folder: weights with where they come from, a model card, the history."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+from safetensors.torch import save_file
+
+from retrieval_bench.encoder.base import HEAD, Headed, fill_named, tensors_of
+from retrieval_bench.record import write_json, written_whole
+
+if TYPE_CHECKING:
+    from retrieval_bench._fit import Outcome
+
+WEIGHTS, CARD, HISTORY, OUTCOME = "weights.safetensors", "model_card.md", "history.csv", "outcome.json"
+FILES = (WEIGHTS, CARD, HISTORY, OUTCOME)
+
+
+def write_trained(
+    folder: Path, model: Headed, outcome: Outcome, nodes: Mapping[str, Any], protocol: Mapping[str, Any]
+) -> None:
+    """Write everything, the weights last: where they lie, training is done.
+
+    Tensors of the encoder are named as `encoder.weights=FILE` takes them, those of the head with `head.` before.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.encoder.exported().items()}
+    tensors |= {f"{HEAD}{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
+    about = {"encoder": model.encoder.describe(), "training": dict(nodes), "protocol": dict(protocol)}
+    write_json(folder / OUTCOME, asdict(outcome))
+    with written_whole(folder / HISTORY) as file:
+        pd.DataFrame(outcome.history).to_csv(file, index=False)
+    with written_whole(folder / CARD) as file:
+        file.write(_card(about, outcome))
+    part = folder / f"{WEIGHTS}.part"
+    save_file(tensors, part, metadata={"retrieval_bench": json.dumps(about, default=str)})
+    part.replace(folder / WEIGHTS)
+
+
+def fill(model: Headed, file: Path) -> None:
+    """Fill a model with weights that `write_trained` wrote.
+
+    Raises:
+        CorruptInput: of another architecture; names the first tensors that differ.
+    """
+    tensors, head = tensors_of(file)
+    fill_named(model.head, head, file)
+    model.encoder.take(tensors, file)
+
+
+def outcome_of(folder: Path) -> Outcome:
+    """What training said."""
+    from retrieval_bench._fit import Outcome
+
+    return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
+
+
+def _card(about: Mapping[str, Any], outcome: Outcome) -> str:
+    """A model card (Mitchell et al. 2019): the facts as yaml front matter, then how to use the weights."""
+    chosen = next(row for row in outcome.history if row["epoch"] == outcome.best)
+    facts = {
+        "library_name": "retrieval_bench",
+        "encoder": about["encoder"],
+        "training": about["training"],
+        "data": about["protocol"],
+        "epoch": outcome.best,
+        "validation": {name: round(value, 5) for name, value in chosen.items() if name.startswith("val_")},
+    }
+    front = yaml.safe_dump(json.loads(json.dumps(facts, default=str)), sort_keys=False, allow_unicode=True)
+    return (
+        f"---\n{front}---\n\n# {about['encoder'].get('model', 'Encoder')}, trained for retrieval\n\n"
+        f"Weights of epoch {outcome.best} of {len(outcome.history)}. The metrics above are of classes that were"
+        " neither trained on nor tested.\n\n"
+        f"    retrieval-bench run encoder.weights={WEIGHTS} …\n"
+    )

@@ -39,6 +39,11 @@ class Feed(pl.LightningDataModule):
         self._made: BatchSampler | None = None
 
     @property
+    def validates(self) -> bool:
+        """Whether there is something to validate on."""
+        return self._validation is not None
+
+    @property
     def sampler(self) -> BatchSampler:
         """Of this process."""
         if self._made is None:
@@ -54,11 +59,16 @@ class Feed(pl.LightningDataModule):
         the loader's place is then never restored.
         """
         trainer = self._of_lightning()
-        return math.ceil(len(self.sampler) / trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
+        return len(self.sampler) // trainer.accumulate_grad_batches * (trainer.max_epochs or 0)
 
     def train_dataloader(self) -> Loader:
         """Read by Lightning, once."""
         return Loader(self._train, self.sampler)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Images stay where they are until they are changed: what changes bytes has kernels for the CPU only."""
+        del dataloader_idx
+        return batch[0], batch[1].to(device)
 
     def val_dataloader(self) -> list[Batch] | ValidationBatches:
         """Read by Lightning before each validation; nothing where none is wanted."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -17,17 +17,17 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from retrieval_bench._checkpoint import BEST, CHOSEN_BY, LAST, Keeper, need_usable, take
 from retrieval_bench._feed import Feed
 from retrieval_bench._heap import kept_heap
 from retrieval_bench._learner import Judge, Learner
 from retrieval_bench._pixels import Pixels
 from retrieval_bench.data.base import Items
-from retrieval_bench.encoder.base import Encoder, Headed, Precision, Preprocessing
-from retrieval_bench.errors import BadConfig, CorruptInput
-from retrieval_bench.loss.base import MINING
+from retrieval_bench.encoder.base import Device, Encoder, Headed, Precision, Preprocessing
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.metric.hit_rate import hit_rate
 from retrieval_bench.metric.map_at_r import map_at_r
 from retrieval_bench.points import Stage, exact_search
@@ -39,20 +39,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and device lists are not this program's
-CHOSEN_BY = "val_map_at_r"
-LAST, BEST = "last", "best"
 # Warnings of Lightning's that are wanted here, or of its own insides.
-_LIGHTNING_SAYS = ("Checkpoint directory .* exists", r"Found \d+ module\(s\) in eval mode", ".*LeafSpec.*")
+_LIGHTNING_SAYS = (r"Found \d+ module\(s\) in eval mode", ".*LeafSpec.*")
+_OF_PROCESSES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by Lightning's launcher
 Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Items, and the pixels of those that could be read.
-
-    Attributes:
-        labels: int64 [n] of the pixels. size: side of the images.
-    """
+    """Items, and the pixels of those that could be read: `labels`, `groups` and `ids` are theirs, int64 [n]."""
 
     items: Items
     pixels: Pixels
@@ -60,6 +55,10 @@ class Part:
     @property
     def labels(self) -> NDArray[np.int64]:
         return np.asarray(self.items.labels)[self.pixels.kept]
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        return None if self.items.groups is None else np.asarray(self.items.groups)[self.pixels.kept]
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -71,7 +70,7 @@ class Fitting:
     """What is trained, on what, and where it is kept.
 
     Attributes:
-        preprocessing: of the pixels. told: (task, done, total).
+        preprocessing: of the pixels. told: (task, done, total). remarks: what the user should know of the data.
     """
 
     model: Headed
@@ -82,6 +81,7 @@ class Fitting:
     where: Where
     folder: Path
     told: Told
+    remarks: list[str]
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,9 @@ class Outcome:
     Attributes:
         history: a row an epoch: epoch, step, loss (mean), and val_… with intervals where it validates; epoch 0 is
             before any step.
-        best: epoch whose weights are kept. images: trained on, in all epochs of this process. seconds: they took.
+        best: epoch whose weights are kept. images: trained on, in all epochs. seconds: they took.
         facts: classes, images, what the sampler reports, unreadable items: JSON values.
+        key: folder of the training in the cache.
     """
 
     history: list[dict[str, float]]
@@ -100,6 +101,7 @@ class Outcome:
     images: int
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
 
 
 def fit(fitting: Fitting) -> Outcome:
@@ -108,37 +110,52 @@ def fit(fitting: Fitting) -> Outcome:
     Raises:
         TrainingDiverged, BadConfig, CorruptInput.
     """
-    _freeze(fitting.model.encoder, fitting.recipe.trainer.frozen)
-    names, classes = np.unique(fitting.train.labels, return_inverse=True)
-    check = None if fitting.validation is None else fitting.validation.pixels
-    feed = Feed(fitting.train.pixels, check, classes.astype(np.int64), fitting.recipe.sampler, fitting.where.seed)
-    learner = _learner(fitting, classes.astype(np.int64), len(names), feed.steps)
-    bar = _Told(fitting.told, fitting.recipe.trainer.epochs)
+    settings, validation = fitting.recipe.trainer, fitting.validation
+    freeze(fitting.model.encoder, settings.frozen)
+    names, inverse = np.unique(fitting.train.labels, return_inverse=True)
+    classes = inverse.astype(np.int64)
+    check = None if validation is None else validation.pixels
+    feed = Feed(fitting.train.pixels, check, classes, fitting.recipe.sampler, fitting.where.seed)
+    learner = _learner(fitting, classes, len(names), lambda: feed.steps())  # noqa: PLW0108 (an average copies methods)
+    last = fitting.folder / LAST
+    if last.is_file():
+        need_usable(last, learner)
+    bar = _Told(fitting.told, settings.epochs)
     trainer = _trainer(fitting, bar)
-    last = fitting.folder / f"{LAST}.ckpt"
+    _run(trainer, learner, feed, last)
+    if not trainer.is_global_zero:  # a helper process of this training: the first one goes on alone
+        raise SystemExit(0)
+    kept = fitting.folder / (LAST if validation is None else BEST)
+    best = take(kept, learner)
+    parts = [fitting.train.pixels, *([] if check is None else [check])]
+    facts = {
+        "n_classes": len(names),
+        "n_train": len(classes),
+        "sampler": feed.sampler.report(),
+        "remarks": [*fitting.remarks, *feed.sampler.remarks()],
+        "unreadable": [bad for part in parts for bad in part.unreadable],
+    }
+    return Outcome(learner.history, best, learner.images, learner.seconds, facts)
+
+
+def _run(trainer: pl.Trainer, learner: Learner, feed: Feed, last: Path) -> None:
+    """From the first epoch, or from where a killed training stopped."""
+    before = {name: os.environ.get(name) for name in _OF_PROCESSES}
     try:
         with warnings.catch_warnings(), kept_heap():
             for said in _LIGHTNING_SAYS:
                 warnings.filterwarnings("ignore", message=said)
-            if fitting.validation is not None and not last.is_file():  # where the curve begins: epoch 0
+            if feed.validates and not last.is_file():  # where the curve begins: epoch 0
                 trainer.validate(learner, datamodule=feed, verbose=False)
             trainer.fit(learner, datamodule=feed, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
     except SystemExit as stop:
         raise _stopped(stop) from None
-    except (RuntimeError, KeyError, EOFError) as error:
-        if last.is_file() and ("state_dict" in str(error) or "size mismatch" in str(error) or "Weights" in str(error)):
-            told = str(error).splitlines()[0]
-            raise CorruptInput(f"{last} cannot be taken up ({told}); delete {fitting.folder} and train anew") from error
-        raise
-    if not trainer.is_global_zero:  # a helper process of this training: the first one goes on alone
-        raise SystemExit(0)
-    remarks = feed.sampler.remarks()
-    for remark in remarks:
-        _log.warning(remark)
-    unreadable = [bad for part in (fitting.train.pixels, check) if part is not None for bad in part.unreadable]
-    facts = {"n_classes": len(names), "n_train": len(classes), "sampler": feed.sampler.report(), "remarks": remarks}
-    best = _take_best(fitting, learner)
-    return Outcome(learner.history, best, bar.images, bar.seconds, facts | {"unreadable": unreadable})
+    finally:  # a second training in this process starts its own helpers
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _stopped(stop: SystemExit) -> BaseException:
@@ -151,13 +168,18 @@ def _stopped(stop: SystemExit) -> BaseException:
     return stop
 
 
-def _freeze(encoder: Encoder, prefixes: tuple[str, ...]) -> None:
+def freeze(encoder: Encoder, parts: tuple[str, ...]) -> None:
+    """Take parts of the backbone, by name, out of the training.
+
+    Raises:
+        BadConfig: the encoder has no such part; names those that it has.
+    """
     names = [name for name, _ in encoder.named_parameters()]
-    for prefix in prefixes:
-        held = [name for name in names if name.removeprefix("backbone.").startswith(prefix)]
+    for part in parts:
+        held = [name for name in names if f"{name.removeprefix('backbone.')}.".startswith(f"{part}.")]
         if not held:
-            parts = sorted({name.removeprefix("backbone.").split(".")[0] for name in names})
-            raise BadConfig(f"trainer.frozen: the encoder has no part {prefix!r}; its parts are {', '.join(parts)}")
+            has = sorted({name.removeprefix("backbone.").split(".")[0] for name in names})
+            raise BadConfig(f"trainer.frozen: the encoder has no part {part!r}; its parts are {', '.join(has)}")
         for name in held:
             encoder.get_parameter(name).requires_grad_(False)
 
@@ -169,10 +191,6 @@ def _learner(fitting: Fitting, classes: NDArray[np.int64], n_classes: int, steps
         torch.manual_seed(fitting.where.seed)
         loss = recipe.loss(dim=model.dim, n_classes=n_classes)
         miner = None if recipe.miner is None else recipe.miner()
-    if miner is not None and not loss.mines:
-        raise BadConfig(
-            f"loss={type(loss).__name__} has no use for a miner; type miner=null or loss={' or '.join(MINING)}"
-        )
     return Learner(
         model,
         loss,
@@ -192,12 +210,20 @@ def _judge(fitting: Fitting) -> Judge:
     """map_at_r and hit_rate@1 of exact search among the validation items, with intervals over queries."""
     if fitting.validation is None:
         return lambda rows, vectors: {}
-    labels, ids = fitting.validation.labels, fitting.validation.ids
+    labels, ids, groups = fitting.validation.labels, fitting.validation.ids, fitting.validation.groups
     similarity, seed = fitting.where.similarity, fitting.where.seed
 
     def judge(rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> dict[str, float]:
-        some = Embeddings(ids[rows], vectors, labels[rows], fingerprint="validation")
-        truth = GroundTruth(some.ids, some.ids, query_labels=labels[rows], gallery_labels=labels[rows])
+        mine, source = labels[rows], None if groups is None else groups[rows]
+        some = Embeddings(ids[rows], vectors, mine, source, fingerprint="validation")
+        truth = GroundTruth(
+            some.ids,
+            some.ids,
+            query_labels=mine,
+            gallery_labels=mine,
+            query_groups=source,
+            gallery_groups=source,
+        )
         metrics = {"map_at_r": partial(map_at_r), "hit_rate": partial(hit_rate)}
         stage = Stage("validation", some, some, truth, similarity, metrics, (1,), seed, float("nan"))
         found: dict[str, float] = {}
@@ -210,16 +236,7 @@ def _judge(fitting: Fitting) -> Judge:
 
 def _trainer(fitting: Fitting, bar: Callback) -> pl.Trainer:
     settings = fitting.recipe.trainer
-    keep = partial(ModelCheckpoint, dirpath=fitting.folder, enable_version_counter=False, save_on_exception=False)
-    interval = timedelta(minutes=settings.checkpoint_minutes)
-    callbacks: list[Callback] = [
-        bar,
-        _OnSignal(fitting.folder / f"{LAST}.ckpt"),
-        keep(filename=LAST, train_time_interval=interval),
-        keep(filename=LAST, every_n_epochs=1, save_on_train_epoch_end=True),
-    ]
-    if fitting.validation is not None:
-        callbacks.append(keep(filename=BEST, monitor=CHOSEN_BY, mode="max", save_weights_only=True))
+    callbacks: list[Callback] = [bar, Keeper(fitting.folder, settings.checkpoint_minutes)]
     if settings.patience is not None:
         callbacks.append(EarlyStopping(CHOSEN_BY, mode="max", patience=settings.patience))
     if settings.ema is not None:
@@ -229,6 +246,7 @@ def _trainer(fitting: Fitting, bar: Callback) -> pl.Trainer:
         precision="bf16-mixed" if settings.precision is Precision.BFLOAT16 else "32-true",
         gradient_clip_val=settings.gradient_clip,
         accumulate_grad_batches=settings.accumulate,
+        accelerator="cpu" if fitting.where.embed.device is Device.CPU else "auto",
         devices=settings.devices,
         num_nodes=settings.nodes,
         strategy=settings.strategy,
@@ -243,32 +261,10 @@ def _trainer(fitting: Fitting, bar: Callback) -> pl.Trainer:
     )
 
 
-def _take_best(fitting: Fitting, learner: Learner) -> int:
-    """Fill the model with the chosen epoch's weights; returns that epoch."""
-    best = fitting.folder / f"{BEST}.ckpt"
-    if fitting.validation is None or not best.is_file():
-        return int(learner.history[-1]["epoch"])
-    kept = torch.load(best, map_location="cpu", weights_only=True)
-    learner.load_state_dict(kept["state_dict"], strict=False)
-    return int(kept["epoch"]) + 1
-
-
-class _OnSignal(Callback):
-    """Where the system asks to stop, between two batches, a checkpoint is left."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException):
-            trainer.save_checkpoint(self._file)
-
-
 class _Told(Callback):
     """Tells how far training is, with the last validation; counts images and the time that their batches take."""
 
     def __init__(self, told: Told, epochs: int) -> None:
-        self.images, self.seconds = 0, 0.0
         self._told, self._epochs = told, epochs
         self._begin = 0.0
 
@@ -279,16 +275,13 @@ class _Told(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = perf_counter()
-        self.images += len(batch[1]) * trainer.world_size
-        self.seconds, self._begin = self.seconds + now - self._begin, now
+        if isinstance(pl_module, Learner):
+            pl_module.images += len(batch[1]) * trainer.world_size
+            pl_module.seconds += now - self._begin
+        self._begin = now
         if trainer.is_global_zero:
             last = trainer.callback_metrics.get(CHOSEN_BY)
             so_far = "" if last is None else f" (map_at_r {float(last):.3f})"
             task = f"train, epoch {trainer.current_epoch + 1} of {self._epochs}{so_far}"
-            self._told(task, batch_idx + 1, int(trainer.num_training_batches))
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin = perf_counter()
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin = perf_counter()
+            each = int(trainer.num_training_batches)
+            self._told(task, trainer.current_epoch * each + batch_idx + 1, self._epochs * each)

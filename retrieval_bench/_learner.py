@@ -21,7 +21,8 @@ from retrieval_bench.optimizer import Optimizer
 Judge = Callable[[NDArray[np.int64], NDArray[np.float32]], Mapping[str, float]]
 
 
-Batch = tuple[Tensor, Tensor]  # images uint8 [b, 3, size, size], channels last in memory; rows int64 [b] of the pixels
+# Images uint8 [b, 3, size, size], channels last in memory, on the CPU; rows int64 [b] of the pixels, on the device.
+Batch = tuple[Tensor, Tensor]
 
 
 class Learner(pl.LightningModule):
@@ -52,6 +53,7 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.model, self.loss, self.miner = model, loss, miner
         self.history: list[dict[str, float]] = []
+        self.images, self.seconds = 0, 0.0  # trained on, in all processes; that took
         self._rates, self._augment, self._judge, self._steps = optimizer, augment, judge, steps
         self._freeze_batch_norm, self._seed = freeze_batch_norm, seed
         self._seen: list[tuple[Tensor, Tensor]] = []
@@ -67,9 +69,10 @@ class Learner(pl.LightningModule):
     def train(self, mode: bool = True) -> Learner:
         """As in torch; batch norms may stay in evaluation."""
         super().train(mode)
-        if mode and self._freeze_batch_norm:
-            for module in self.model.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        for module in self.model.modules() if mode else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                still = not any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+                if self._freeze_batch_norm or still:  # what is not trained stays as it is
                     module.eval()
         return self
 
@@ -79,7 +82,7 @@ class Learner(pl.LightningModule):
 
     def encode(self, images: Tensor) -> Tensor:
         """uint8 or float [b, 3, size, size] in 0 … 255 → embeddings [b, dim]."""
-        pixels = images.to(torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
+        pixels = images.to(self.device, torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
         vectors: Tensor = self.model({"image": pixels.contiguous(memory_format=torch.channels_last)})
         return vectors
 
@@ -141,12 +144,14 @@ class Learner(pl.LightningModule):
         self._losses = []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the history, and the losses of a begun epoch."""
+        """Keep the history, and what was counted so far."""
         checkpoint["history"], checkpoint["losses"] = list(self.history), list(self._losses)
+        checkpoint["counted"] = {"images": self.images, "seconds": self.seconds}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take them up again."""
         self.history, self._losses = list(checkpoint["history"]), list(checkpoint["losses"])
+        self.images, self.seconds = checkpoint["counted"]["images"], checkpoint["counted"]["seconds"]
 
     def configure_optimizers(self) -> Any:
         """The optimizer, its rates multiplied by the schedule after every step."""

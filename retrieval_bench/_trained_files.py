@@ -31,8 +31,13 @@ def write_trained(
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.encoder.exported().items()}
     tensors |= {f"{HEAD}{name}": tensor.detach().cpu().contiguous() for name, tensor in model.head.state_dict().items()}
-    about = {"encoder": model.encoder.describe(), "training": dict(nodes), "protocol": dict(protocol)}
-    write_json(folder / OUTCOME, asdict(outcome))
+    about = {
+        "encoder": model.encoder.describe(),
+        "input": model.encoder.settings(),
+        "training": dict(nodes),
+        "protocol": dict(protocol),
+    }
+    write_json(folder / OUTCOME, asdict(outcome) | {"key": folder.name})
     with written_whole(folder / HISTORY) as file:
         pd.DataFrame(outcome.history).to_csv(file, index=False)
     with written_whole(folder / CARD) as file:
@@ -60,21 +65,33 @@ def outcome_of(folder: Path) -> Outcome:
     return Outcome(**json.loads((folder / OUTCOME).read_text(encoding="utf-8")))
 
 
+def typed(group: str, node: Mapping[str, Any]) -> str:
+    """What to type for a node of the configuration: `head=linear head.out=128 …`."""
+    values = {name: value for name, value in node.items() if not name.startswith("_")}
+    chosen = f"{group}={str(node['_target_']).split('.')[-2]}"
+    return " ".join([chosen, *(f"{group}.{name}={json.dumps(value)}" for name, value in values.items())])
+
+
 def _card(about: Mapping[str, Any], outcome: Outcome) -> str:
     """A model card (Mitchell et al. 2019): the facts as yaml front matter, then how to use the weights."""
-    chosen = next(row for row in outcome.history if row["epoch"] == outcome.best)
+    chosen = next((row for row in outcome.history if row["epoch"] == outcome.best), {})
+    validation = {name: round(value, 5) for name, value in chosen.items() if name.startswith("val_")}
     facts = {
         "library_name": "retrieval_bench",
         "encoder": about["encoder"],
+        "input": about["input"],
         "training": about["training"],
         "data": about["protocol"],
         "epoch": outcome.best,
-        "validation": {name: round(value, 5) for name, value in chosen.items() if name.startswith("val_")},
+        "validation": validation,
+        "remarks": outcome.facts["remarks"],
     }
     front = yaml.safe_dump(json.loads(json.dumps(facts, default=str)), sort_keys=False, allow_unicode=True)
+    model, pool = about["encoder"].get("model"), str(about["encoder"].get("pool", {}).get("pool", "average")).lower()
+    why = "the best on the validation classes" if validation else "the last; there was no validation"
+    use = f"encoder=timm encoder.model={model} encoder.weights={WEIGHTS} pool={'null' if pool == 'model' else pool}"
     return (
-        f"---\n{front}---\n\n# {about['encoder'].get('model', 'Encoder')}, trained for retrieval\n\n"
-        f"Weights of epoch {outcome.best} of {len(outcome.history)}. The metrics above are of classes that were"
-        " neither trained on nor tested.\n\n"
-        f"    retrieval-bench run encoder.weights={WEIGHTS} …\n"
+        f"---\n{front}---\n\n# {model}, trained for retrieval\n\n"
+        f"Weights of epoch {outcome.best} of {outcome.history[-1]['epoch']}: {why}.\n\n"
+        f"    retrieval-bench run {use} \\\n      {typed('head', about['training']['head'])}\n"
     )

@@ -202,6 +202,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         recipe=partial(recipe_of, {name: config.get(name) for name in TRAINING}, _build)
         if config.get("trainer")
         else None,
+        head=partial(_build, config["head"]) if config.get("head") else None,
     )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrieval_bench.choose import Target
     from retrieval_bench.embed import Embed
     from retrieval_bench.encoder.base import Encoder
+    from retrieval_bench.head.base import Head
     from retrieval_bench.measure import Measure
     from retrieval_bench.record import RunRecord
     from retrieval_bench.train import Recipe
@@ -44,7 +45,7 @@ class Experiment:
         k: search depths. cuts: cut-offs of the label metrics.
         target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
-        recipe: constructor of the parts of training; none where the configuration has none.
+        recipe: constructor of the parts of training; none where the configuration has none. head: of its head alone.
     """
 
     config: dict[str, Any]
@@ -62,6 +63,7 @@ class Experiment:
     target: Target
     origin: RunRecord | None = None
     recipe: Callable[[], Recipe] | None = None
+    head: Callable[[], Callable[..., Head]] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.data, VectorDataset) and self.encoders:

@@ -108,7 +108,9 @@ class Optimizer:
             ("head", head, self.head_lr),
             ("proxies", loss, self.proxy_lr),
         ):
-            parameters = [p for p in part.parameters() if p.requires_grad] if rate > 0 else []
+            if rate == 0:
+                part.requires_grad_(False)  # no gradients are computed that nobody takes
+            parameters = [p for p in part.parameters() if p.requires_grad]
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "name": name})
         if not groups:

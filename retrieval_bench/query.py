@@ -161,11 +161,11 @@ def _at(choice: _Choice, depth: int) -> str:
 def _encoder(record: RunRecord, experiment: Experiment, stage: str) -> Encoder:
     """The encoder of a stage, a trained one from the run's own files."""
     encoder = experiment.encoders[stage]()
-    if experiment.recipe is None or (stage != "trained" and not encoder.head_weights):
+    if experiment.head is None or (stage != "trained" and not encoder.head_weights):
         return encoder
-    from retrieval_bench.train import headed, restored
+    from retrieval_bench._headed import headed, restored
 
-    head = experiment.recipe().head
+    head = experiment.head()
     return restored(encoder, head, record.folder / TRAINED) if stage == "trained" else headed(encoder, head, 0)
 
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
 Keys = dict[int, str]
-_KEPT = {".safetensors", ".md", ".csv", ".json"}  # of a training; its checkpoints stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +45,16 @@ class Prepared:
         """Copy weights, model card and history of a training into the run's folder, where they are not yet."""
         if self.trained is None:
             return
+        from retrieval_bench._trained_files import CARD, FILES
+
         (run / TRAINED).mkdir(parents=True, exist_ok=True)
-        for file in self.trained.iterdir():
-            copy = run / TRAINED / file.name
-            if file.suffix in _KEPT and not copy.exists():
-                with written_whole(copy, "wb") as out:
-                    out.write(file.read_bytes())
+        for name in FILES:
+            if not (run / TRAINED / name).exists():
+                content = (self.trained / name).read_bytes()
+                if name == CARD:  # the cache knows no runs
+                    content = content.replace(b"---\n", f"---\nrun: {run.name}\n".encode(), 1)
+                with written_whole(run / TRAINED / name, "wb") as out:
+                    out.write(content)
 
     @property
     def fingerprint(self) -> list[str]:
@@ -71,6 +74,8 @@ def prepare(experiment: Experiment, progress: Progress, foresight: Foresight) ->
     if isinstance(data, VectorDataset):
         stages = [_given(experiment, data)]
     else:
+        if "trained" in experiment.encoders and experiment.recipe is not None and _trained_before(experiment) is None:
+            experiment.recipe().check(data)
         stages = [_encoded(experiment, data, name, progress, foresight) for name in experiment.encoders]
     for prepared in stages:
         _check(experiment, prepared.stage)
@@ -101,20 +106,35 @@ def _encoder(
     encoder = experiment.encoders[name]()
     if name != "trained" and not encoder.head_weights:
         return encoder, {}, None
-    from retrieval_bench.train import Where, headed, train
+    if experiment.recipe is None or experiment.head is None:
+        raise BadConfig("the configuration has no trainer or no head; type trainer=default head=linear")
+    from retrieval_bench._headed import headed, restored
+    from retrieval_bench._trained_files import outcome_of
 
-    if experiment.recipe is None:
-        raise BadConfig("the configuration has no trainer; type trainer=default")
-    recipe = experiment.recipe()
     if name != "trained":  # weights of an earlier training bring their head
-        return headed(encoder, recipe.head, experiment.seed), {}, None
+        return headed(encoder, experiment.head(), experiment.seed), {}, None
+    before = _trained_before(experiment)
+    if before is not None:
+        model = restored(encoder, experiment.head(), before)
+        outcome = outcome_of(before)
+        model.origin = {"trained": outcome.key}
+        return model, {"training": asdict(outcome)}, before
+    from retrieval_bench.train import Where, train
 
     def told(task: str, done: int, total: int) -> None:
         progress(f"{name}: {task}", done, total)
 
     where = Where(experiment.cache, experiment.seed, experiment.similarity, experiment.embed)
-    model, outcome, folder = train(encoder, recipe, data, where, told)
+    model, outcome, folder = train(encoder, experiment.recipe(), data, where, told)
     return model, {"training": asdict(outcome)}, folder
+
+
+def _trained_before(experiment: Experiment) -> Path | None:
+    """The weights of the run to start from, where it trained any."""
+    from retrieval_bench._trained_files import WEIGHTS
+
+    folder = None if experiment.origin is None else experiment.origin.folder / TRAINED
+    return folder if folder is not None and (folder / WEIGHTS).is_file() else None
 
 
 class _Parts:

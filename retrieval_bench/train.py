@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +19,24 @@ from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_only
 
 from retrieval_bench._fit import Fitting, Outcome, Part, fit
+from retrieval_bench._headed import to_train
 from retrieval_bench._item_batches import Embed, Reading
 from retrieval_bench._pixels import pixels
 from retrieval_bench._trained_files import WEIGHTS, fill, outcome_of, write_trained
 from retrieval_bench.augment import Augmentation
 from retrieval_bench.data.base import Dataset, Items
-from retrieval_bench.encoder.base import Encoder, Headed, Precision, Preprocessing, fill_named
+from retrieval_bench.encoder.base import Encoder, Headed, Precision, Preprocessing
 from retrieval_bench.errors import BadConfig, RetrievalBenchError, TrainingDiverged
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.head.base import Head
-from retrieval_bench.loss.base import Loss, Miner
+from retrieval_bench.loss.base import MINING, Loss, Miner
 from retrieval_bench.optimizer import Optimizer
 from retrieval_bench.sampler import BatchSampler
 from retrieval_bench.types import Similarity
 
 _log = logging.getLogger(__name__)
 _SCHEMA = 1  # part of every key
-_FREE = ("checkpoint_minutes", "devices", "nodes", "strategy")  # of `Trainer`, decide no numbers
+_FREE = ("checkpoint_minutes", "strategy")  # of `Trainer`, decide no numbers
 Told = Callable[[str, int, int], None]
 
 
@@ -51,7 +54,7 @@ class Trainer:
         gradient_clip: norm of all gradients at most. accumulate: batches a step.
         ema: decay of the moving average of the weights. patience: epochs without a better validation before it stops.
         checkpoint_minutes: between two checkpoints; each epoch ends with one as well.
-        devices, nodes, strategy: Lightning's.
+        devices, nodes, strategy: Lightning's. All machines share one cache.
     """
 
     epochs: int = 8
@@ -83,6 +86,8 @@ class Trainer:
                 raise BadConfig(f"trainer.{name}={value}: more than 0 is needed")
         if self.ema is not None and not 0 < self.ema < 1:
             raise BadConfig(f"trainer.ema={self.ema}: a decay above 0 and below 1 is needed, e.g. 0.999")
+        if self.devices * self.nodes > 1 and getattr(sys, "ps1", None):
+            raise BadConfig("trainer.devices > 1 starts processes, which a notebook cannot; type it as a command")
         if self.patience is not None and not self.validate:
             raise BadConfig("trainer.patience needs trainer.validate=true: without validation no epoch is better")
 
@@ -109,6 +114,30 @@ class Recipe:
     trainer: Trainer
     nodes: Mapping[str, Any] = field(default_factory=dict)
 
+    def check(self, data: Dataset) -> None:
+        """Tell before anything is encoded or read that the parts do not fit the data.
+
+        Raises:
+            BadConfig: no labels, nothing to validate on, fewer classes than a batch holds, a loss or head that cannot
+            be made, a miner for a loss that uses none, batches that `accumulate` does not divide.
+        """
+        labels = np.asarray(_parts(data, self.trainer)[0].labels)
+        world = self.trainer.devices * self.trainer.nodes
+        sampler = self.sampler(labels=labels, seed=0, rank=0, world=world)
+        if len(sampler) % self.trainer.accumulate:
+            fits = max(1, len(sampler) // self.trainer.accumulate) * self.trainer.accumulate
+            raise BadConfig(
+                f"trainer.accumulate={self.trainer.accumulate} does not divide the {len(sampler)} batches of an epoch;"
+                f" type sampler.batches={fits}"
+            )
+        with torch.random.fork_rng(devices=[]):
+            self.head(dim=2)
+            loss = self.loss(dim=2, n_classes=len(np.unique(labels)))
+        if self.miner is not None and not loss.mines:
+            raise BadConfig(
+                f"loss={type(loss).__name__} has no use for a miner; type miner=null or loss={' or '.join(MINING)}"
+            )
+
 
 @dataclass(frozen=True)
 class Where:
@@ -117,35 +146,14 @@ class Where:
     Attributes:
         cache: folder of all caches. seed: of everything random. similarity: that validation searches by.
         embed: how items are read, and how many may be unreadable.
-        waiting: told in a line when another process trains the same.
+        say: told in a line what the user should know.
     """
 
     cache: Path
     seed: int
     similarity: Similarity
     embed: Embed
-    waiting: Callable[[str], None] = _log.warning
-
-
-def headed(encoder: Encoder, head: Callable[..., Head], seed: int) -> Headed:
-    """An encoder with a head: the trained one that came with its weights, or a fresh one that the seed decides.
-
-    Raises:
-        CorruptInput: the trained head is of another architecture.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        made = head(dim=encoder.dim)
-    if encoder.head_weights:
-        fill_named(made, encoder.head_weights, Path("encoder.weights"))
-    return Headed(encoder, made, made.out, {})
-
-
-def restored(encoder: Encoder, head: Callable[..., Head], folder: Path) -> Headed:
-    """A model that was trained before, from the folder that keeps its files. Raises CorruptInput."""
-    model = headed(encoder, head, 0)
-    fill(model, folder / WEIGHTS)
-    return model
+    say: Callable[[str], None] = _log.warning
 
 
 def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: Told) -> tuple[Headed, Outcome, Path]:
@@ -161,14 +169,18 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
         BadConfig: the parts do not fit the data. CorruptInput: a checkpoint is damaged or of other parts.
         TooManyUnreadable: items. RetrievalBenchError: the loss is no finite number; names the file with its items.
     """
-    items, check = _parts(data, recipe.trainer)
-    model = headed(encoder, recipe.head, where.seed)
-    folder = where.cache / "trained" / _key(encoder, recipe, (items, check), where)
-    with _alone(folder, where.waiting):
+    items, check, remarks = _parts(data, recipe.trainer)
+    how = encoder.preprocessing(data.image_size)
+    remarks += _doubts(encoder, recipe, where)
+    for remark in remarks:
+        where.say(remark)
+    model = to_train(encoder, recipe.head, where.seed)
+    folder = where.cache / "trained" / _key(encoder, recipe, [how.describe(), _prints(items, check)], where)
+    with _alone(folder, where.say):
         if not (folder / WEIGHTS).is_file():
-            how = encoder.preprocessing(data.image_size)
             kept = None if check is None else _part(check, "validation", how, where, told)
-            fitting = Fitting(model, recipe, _part(items, "training", how, where, told), kept, how, where, folder, told)
+            part = _part(items, "training", how, where, told)
+            fitting = Fitting(model, recipe, part, kept, how, where, folder, told, remarks)
             write_trained(folder, model, _fitted(fitting), recipe.nodes, data.protocol)
         fill(model, folder / WEIGHTS)
     outcome = outcome_of(folder)
@@ -190,17 +202,37 @@ def _fitted(fitting: Fitting) -> Outcome:
         ) from error
 
 
-def _parts(data: Dataset, settings: Trainer) -> tuple[Items, Items | None]:
-    """Training items, and validation items where an epoch is chosen."""
+def _parts(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, list[str]]:
+    """Training items, validation items where an epoch is chosen, and what the user should know of them."""
     items, check = data.train(), data.validation()
     for name, part in (("training", items), ("validation", check)):
         if part.labels is None:
             raise BadConfig(f"data={data.name} has no labels of its {name} items; training needs classes")
+    remarks = []
+    tested = [part.labels for part in (data.queries(), data.gallery()) if part.labels is not None]
+    test = np.concatenate(tested) if tested else np.empty(0, np.int64)
+    for name, seen in (("trained on", items.labels), ("chosen by", check.labels)):
+        both = np.intersect1d(np.asarray(seen), test)
+        if len(both):
+            remarks.append(f"{len(both)} classes of the test are {name}, so its metrics are not of unseen classes")
     if not settings.validate:
-        return _joined(items, check), None
+        return _joined(items, check), None, remarks
     if not len(check):
         raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
-    return items, check
+    return items, check, remarks
+
+
+def _doubts(encoder: Encoder, recipe: Recipe, where: Where) -> list[str]:
+    """Choices that train well alone, and badly together."""
+    said = []
+    if where.similarity is not Similarity.COSINE:
+        said.append(f"losses compare directions, but similarity={where.similarity} also looks at lengths")
+    norms = any(isinstance(part, torch.nn.modules.batchnorm._BatchNorm) for part in encoder.modules())
+    if norms and recipe.trainer.freeze_batch_norm and encoder.describe().get("weights") == "none":
+        said.append(
+            "batch norms of random weights are frozen, so nothing is normalised: trainer.freeze_batch_norm=false"
+        )
+    return said
 
 
 def _joined(a: Items, b: Items) -> Items:
@@ -215,11 +247,24 @@ def _joined(a: Items, b: Items) -> Items:
     )
 
 
-def _key(encoder: Encoder, recipe: Recipe, parts: tuple[Items, Items | None], where: Where) -> str:
-    prints = [None if part is None else part.fingerprint for part in parts]
+def _prints(*parts: Items | None) -> list[str | None]:
+    return [None if part is None else part.fingerprint for part in parts]
+
+
+def _key(encoder: Encoder, recipe: Recipe, seen: list[Any], where: Where) -> str:
+    """Of everything that decides numbers; `seen` is what is read, and how."""
     start = [encoder.weights_fingerprint(), encoder.describe()]
     nodes = {name: node for name, node in recipe.nodes.items() if name != "trainer"}
-    return json_digest([_SCHEMA, start, nodes, recipe.trainer.science(), prints, where.seed, str(where.similarity)])
+    libraries = [version(name) for name in ("torch", "pytorch-lightning")] + [_version_of_losses()]
+    how = [recipe.trainer.science(), where.seed, str(where.similarity), libraries]
+    return json_digest([_SCHEMA, start, nodes, seen, how])
+
+
+def _version_of_losses() -> str | None:
+    try:
+        return version("pytorch-metric-learning")
+    except PackageNotFoundError:
+        return None  # a loss of our own needs none
 
 
 def _part(items: Items, name: str, preprocessing: Preprocessing, where: Where, told: Told) -> Part:
@@ -228,7 +273,7 @@ def _part(items: Items, name: str, preprocessing: Preprocessing, where: Where, t
 
 
 @contextmanager
-def _alone(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """One process trains, others wait for it; processes that train together do not wait for one another."""
     folder.mkdir(parents=True, exist_ok=True)
     if rank_zero_only.rank:  # type: ignore[attr-defined]  # Lightning sets it; not 0: the lock is held by process 0
@@ -238,7 +283,7 @@ def _alone(folder: Path, waiting: Callable[[str], None]) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        waiting("another process trains the same; waiting for it")
+        say("another process trains the same; waiting for it")
         lock.acquire()
     try:
         yield

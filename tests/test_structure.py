@@ -31,7 +31,8 @@ LAYERS = {
     # parts of embed; parts of measure
     **dict.fromkeys(("_lists", "_item_batches", "_kept", "_row_store", "_transformed"), 2),
     **dict.fromkeys(("_cycles", "_epochs", "_pixels", "augment", "sampler"), 2),  # parts of train
-    **dict.fromkeys(("_fit", "_feed", "_heap", "_learner", "_trained_files", "optimizer"), 2),
+    **dict.fromkeys(("_checkpoint", "_fit", "_feed", "_headed", "_heap", "_learner"), 2),
+    **dict.fromkeys(("_trained_files", "optimizer"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
         (
@@ -72,7 +73,10 @@ HEAVY = {
     "head": TORCH,
     "loss": TORCH,
     "embed": {"torch"},
-    **dict.fromkeys(("train", "_fit", "_feed", "_learner", "_trained_files"), TORCH | {"pytorch_lightning"}),
+    **dict.fromkeys(
+        ("train", "_checkpoint", "_fit", "_feed", "_headed", "_learner", "_trained_files"),
+        TORCH | {"pytorch_lightning"},
+    ),
     "augment": TORCH,
     "track": {"pytorch_lightning", "wandb"},
     "report": {"matplotlib"},

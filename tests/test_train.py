@@ -1,6 +1,7 @@
 """Whole trainings on small data: what they leave, that they are exact, and that they go on where they were killed."""
 
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,13 +12,19 @@ import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from retrieval_bench import _fit, run
+from retrieval_bench._headed import restored
+from retrieval_bench._learner import Batch, Learner
 from retrieval_bench.cli import experiment
+from retrieval_bench.commands import main
+from retrieval_bench.data.base import Dataset, Items
 from retrieval_bench.errors import BadConfig, CorruptInput, RetrievalBenchError
 from retrieval_bench.record import RunRecord
+from retrieval_bench.train import Trainer, _parts
 
 TRAIN = [
     *("data=digits", "data.n_test=100", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
@@ -84,13 +91,51 @@ def test_a_second_run_trains_nothing(done: RunRecord, monkeypatch: pytest.Monkey
     assert run([*TRAIN, *folders, "trainer.checkpoint_minutes=1"]) == done, "how often is no matter of numbers"
 
 
-def test_its_weights_are_taken_back(done: RunRecord, place: Path) -> None:
-    weights = done.folder / "trained" / "weights.safetensors"
-    again = run([*TRAIN, "stage=[pretrained]", f"encoder.weights={weights}"])
+def test_its_weights_are_taken_back_with_all_that_decides_vectors(place: Path) -> None:
+    first = run([*TRAIN, "stage=[trained]", "encoder.mean=[0.2,0.3,0.4]", "encoder.input_size=40", "pool=gem"])
+    weights = first.folder / "trained" / "weights.safetensors"
+    again = run([*TRAIN, "stage=[pretrained]", f"encoder.weights={weights}", "pool=gem"])
     for name in ("exact_map_at_r", "exact_hit_rate@1"):
-        assert quality(again, "pretrained", name) == quality(done, "trained", name)
-    with pytest.raises(CorruptInput, match=r"another architecture: layers\.3\.weight is \[16, 512\], not \[8"):
-        run([*TRAIN, "stage=[pretrained]", f"encoder.weights={weights}", "head.out=8"])
+        assert quality(again, "pretrained", name) == quality(first, "trained", name)
+    with pytest.raises(BadConfig, match=r"trained with the pooling GeM, not Average; type pool=gem"):
+        run([*TRAIN, "stage=[pretrained]", f"encoder.weights={weights}"])
+    again = run([*TRAIN, "stage=[trained]", f"encoder.weights={weights}", "pool=gem", "head.out=8"])
+    assert again.stages["trained"]["encoder"]["dim"] == 8, "a new head where the user asks for one"
+
+
+def test_a_head_or_backbone_that_does_not_fit_is_told(done: RunRecord, place: Path) -> None:
+    weights = f"encoder.weights={done.folder / 'trained' / 'weights.safetensors'}"
+    with pytest.raises(BadConfig, match=r"type head=mlp head\.hidden=512 head\.out=16 head\.dropout=0\.0"):
+        run([*TRAIN, "stage=[pretrained]", weights, "head.out=8"])
+    with pytest.raises(CorruptInput, match=r"another architecture: .* is missing"):
+        run([*TRAIN, "stage=[pretrained]", weights, "encoder.model=test_efficientnet"])
+
+
+def test_another_run_starts_from_its_embeddings_or_its_weights(done: RunRecord, place: Path) -> None:
+    for cache in (done.folder.parents[2] / "cache", place / "empty"):
+        again = run([f"from={done.folder}", "search=[hnsw]", f"paths.cache={cache}", f"paths.runs={place / 'runs'}"])
+        assert again.stages["trained"]["training"] == done.stages["trained"]["training"]
+        rows = again.points[(again.points["stage"] == "trained") & (again.points["index"] == "hnsw")]
+        rows = rows[rows["half"] == "all"]
+        assert (rows["exact_map_at_r"] == quality(done, "trained")).all()
+    assert not (place / "empty" / "trained").exists(), "nothing is trained again"
+
+
+def test_a_trained_run_answers_questions(
+    done: RunRecord, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = experiment(TRAIN).data
+    Image.fromarray(data.gallery().read(7)["image"]).save(place / "seven.png")
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["query", str(done.folder), "seven.png", "--stage", "trained", "-k", "3"]) == 0
+    assert data.gallery().keys[7] in capsys.readouterr().out
+
+
+def test_what_decides_numbers_decides_where_a_training_is_kept(place: Path) -> None:
+    overrides = [*TRAIN, "stage=[trained]", "trainer.epochs=1", "trainer.validate=false", "sampler.batches=1"]
+    for more in ([], ["encoder.input_size=40"], ["encoder.std=[0.2,0.2,0.2]"], ["loss=supcon"], ["similarity=dot"]):
+        run([*overrides, *more])
+    assert len(list((place / "cache" / "trained").glob("*/weights.safetensors"))) == 5
 
 
 def test_the_seed_decides(done: RunRecord, place: Path) -> None:
@@ -107,15 +152,46 @@ def test_without_validation_the_last_epoch_is_taken(place: Path) -> None:
     assert not any(name.startswith("val_") for name in training["history"][0])
 
 
-def test_frozen_parts_stay_and_the_average_is_another(place: Path) -> None:
-    record = run([*TRAIN, "trainer.frozen=[conv1,layer1]", "trainer.ema=0.9", "stage=[trained]"])
+def test_frozen_parts_stay(place: Path) -> None:
+    record = run([*TRAIN, "trainer.frozen=[conv1,layer1,layer2.0.bn1]", "stage=[trained]"])
     trained = load_file(record.folder / "trained" / "weights.safetensors")
     fresh = experiment([*TRAIN, "stage=[trained]"]).encoders["trained"]().exported()
-    same = {name.split(".")[0] for name, tensor in fresh.items() if torch.equal(tensor, trained[name])}
-    moved = {name.split(".")[0] for name, tensor in fresh.items() if not torch.equal(tensor, trained[name])}
-    assert {"conv1", "layer1"} <= same and {"layer2", "layer3"} <= moved
+    moved = {name for name, tensor in fresh.items() if not torch.equal(tensor, trained[name])}
+    assert not [name for name in moved if name.startswith(("conv1.", "layer1.", "layer2.0.bn1."))]
+    assert {name.split(".")[0] for name in moved} >= {"layer2", "layer3", "bn1"}
     with pytest.raises(BadConfig, match=r"trainer\.frozen: the encoder has no part 'blocks'; its parts are .*conv1"):
         run([*TRAIN, "trainer.frozen=[blocks]", "stage=[trained]"])
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_the_moving_average_is_what_is_validated_and_kept(
+    validate: bool, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    raw: list[dict[str, torch.Tensor]] = []
+
+    class Watched(Learner):
+        def validation_step(self, batch: Batch, batch_idx: int) -> None:
+            super().validation_step(batch, batch_idx)
+            seen.append((batch[0], self._seen[-1][1].clone()))
+
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+            raw.append({name: tensor.clone() for name, tensor in self.model.state_dict().items()})
+
+    monkeypatch.setattr(_fit, "Learner", Watched)
+    overrides = [*TRAIN, "trainer.ema=0.9", "stage=[trained]", f"trainer.validate={validate}"]
+    record = run(overrides)
+    made = experiment(overrides)
+    model = restored(made.encoders["trained"](), made.head(), record.folder / "trained").eval()
+    best = record.stages["trained"]["training"]["best"]
+    assert any(not torch.equal(tensor, model.state_dict()[name]) for name, tensor in raw[best - 1].items())
+    how = model.preprocessing(made.data.image_size)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (how.mean, how.std))
+    each = len(seen) // 3 if validate else 0
+    for images, vectors in seen[best * each : (best + 1) * each]:
+        with torch.no_grad():
+            torch.testing.assert_close(model({"image": (images.float() - mean) / std}), vectors, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -136,14 +212,13 @@ def test_a_loss_that_is_no_number_names_its_items(place: Path) -> None:
     assert len(items) == 12 and set(items) <= set(experiment(TRAIN).data.train().keys)
 
 
-def test_fewer_classes_than_a_batch_holds(place: Path) -> None:
-    with pytest.raises(BadConfig, match=r"classes"):
-        run([*TRAIN, "sampler.classes=4", "stage=[trained]"])
-
-
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ("sampler.classes=4", "sampler.classes=4: .* 3 classes"),
+        ("trainer.accumulate=5", "does not divide the 12 batches of an epoch; type sampler.batches=10"),
+        ("miner=batch_hard", "no use for a miner; type miner=null"),
+        ("head.out=0", "head.out=0"),
         ("trainer.epochs=0", "trainer.epochs=0: a whole number from 1"),
         ("trainer.ema=1.0", "trainer.ema=1.0: a decay above 0"),
         ("trainer.precision=half", "trainer.precision=half: type one of"),
@@ -151,9 +226,53 @@ def test_fewer_classes_than_a_batch_holds(place: Path) -> None:
         ("trainer.epoch=3", "did you mean epochs"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_trained(wrong: str, message: str, place: Path) -> None:
+def test_mistakes_are_told_before_anything_is_encoded(wrong: str, message: str, place: Path) -> None:
     with pytest.raises(BadConfig, match=message):
         run([*TRAIN, wrong])
+    assert not (place / "cache" / "embeddings").exists() and not (place / "cache" / "pixels").exists()
+
+
+class Parts(Dataset):
+    """Two photographs a class; training classes 0 – 3, validation 4 and 5, test classes as they are given."""
+
+    name = "parts"
+    image_size = 32
+
+    def __init__(self, test: tuple[int, ...]) -> None:
+        self._test = test
+
+    def _items(self, name: str, classes: tuple[int, ...]) -> Items:
+        labels = np.repeat(np.array(classes, np.int64), 2)
+        return Items([f"{name}/{i}" for i in range(len(labels))], lambda row: {}, name, labels)
+
+    def train(self) -> Items:
+        return self._items("train", (0, 1, 2, 3))
+
+    def validation(self) -> Items:
+        return self._items("validation", (4, 5))
+
+    def queries(self) -> Items:
+        return self._items("test", self._test)
+
+    gallery = queries
+
+    def truth(self) -> None:
+        return None
+
+    @property
+    def protocol(self) -> dict[str, object]:
+        return {"data": self.name}
+
+
+def test_classes_on_both_sides_are_told() -> None:
+    settings = Trainer()
+    assert _parts(Parts((6, 7)), settings)[2] == []
+    assert _parts(Parts((3, 4, 5, 6)), settings)[2] == [
+        "1 classes of the test are trained on, so its metrics are not of unseen classes",
+        "2 classes of the test are chosen by, so its metrics are not of unseen classes",
+    ]
+    joined, none, _ = _parts(Parts((6, 7)), Trainer(validate=False))
+    assert none is None and np.unique(joined.labels).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 KILLED = """
@@ -169,26 +288,46 @@ run(sys.argv[3:])
 """
 
 
+AVERAGED = ["trainer.ema=0.9", "trainer.accumulate=2", "trainer.epochs=3", "augment=crop_flip", "head.dropout=0.2"]
+OFTEN, SELDOM = "trainer.checkpoint_minutes=0.0001", "trainer.checkpoint_minutes=60"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["proxy_anchor", "cross_batch_memory"])
-@pytest.mark.parametrize(("step", "how"), [(5, "SIGKILL"), (12, "SIGKILL"), (17, "SIGKILL"), (17, "SIGTERM")])
-def test_a_killed_training_ends_in_the_same_weights(loss: str, step: int, how: str, place: Path) -> None:
-    overrides = [*TRAIN, f"loss={loss}", "stage=[trained]", "trainer.checkpoint_minutes=0.0001", "head.out=8"]
+@pytest.mark.parametrize(
+    ("step", "how", "more"),
+    [
+        (5, "SIGKILL", [OFTEN]),
+        (12, "SIGKILL", [OFTEN]),  # at the end of an epoch, before its validation
+        (17, "SIGTERM", [SELDOM]),
+        (17, "SIGKILL", [SELDOM, "optimizer.backbone_lr=0.02"]),  # back to the end of epoch 1, which is the best
+        (17, "SIGKILL", [OFTEN, "loss=cross_batch_memory"]),
+        (5, "SIGTERM", [SELDOM, "loss=cross_batch_memory"]),
+        (7, "SIGKILL", [OFTEN, *AVERAGED]),
+        (15, "SIGTERM", [SELDOM, *AVERAGED]),
+        (18, "SIGKILL", [OFTEN, "trainer.validate=false", "trainer.ema=0.9"]),
+    ],
+)
+def test_a_killed_training_ends_in_the_same_weights(step: int, how: str, more: list[str], place: Path) -> None:
+    overrides = [*TRAIN, "stage=[trained]", "head.out=8", *more]
     (place / "program.py").write_text(KILLED)
 
-    def trained(*more: str, step: int = -1, how: str = "SIGKILL") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "program.py", str(step), how, *overrides, *more]
+    def trained(name: str, step: int = -1, how: str = "SIGKILL") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "program.py", str(step), how, *overrides]
+        command += [f"paths.runs={name}/runs", f"paths.cache={name}/cache"]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
-    whole = trained("paths.runs=whole", "paths.cache=cache_whole")
+    whole = trained("whole")
     assert whole.returncode == 0, whole.stderr
-    killed = trained(step=step, how=how)
+    killed = trained("killed", step, how)
     assert killed.returncode == (-signal.SIGKILL if how == "SIGKILL" else 128 + signal.SIGTERM), killed.stderr
-    assert not list((place / "cache").rglob("weights.safetensors")) and list((place / "cache").rglob("last.ckpt"))
-    resumed = trained()
+    assert not list((place / "killed").rglob("weights.safetensors")) and list((place / "killed").rglob("last.ckpt"))
+    resumed = trained("killed")
     assert resumed.returncode == 0, resumed.stderr
-    (a,), (b,) = (list((place / name).rglob("trained/*/weights.safetensors")) for name in ("cache", "cache_whole"))
+    a, b = ((place / name).rglob("cache/trained/*/weights.safetensors") for name in ("killed", "whole"))
+    a, b = next(a), next(b)
     assert a.read_bytes() == b.read_bytes()
+    told, wanted = (json.loads((file.parent / "outcome.json").read_text()) for file in (a, b))
+    assert told | {"seconds": 0} == wanted | {"seconds": 0}, "history, best epoch and images, too"
 
 
 @pytest.mark.slow
@@ -219,8 +358,16 @@ def test_a_damaged_or_foreign_checkpoint_is_told(place: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             run(overrides)
     (last,) = (place / "cache").rglob("last.ckpt")
+    good = last.read_bytes()
     kept = torch.load(last, weights_only=True)
-    kept["state_dict"]["model.head.layer.weight"] = torch.zeros(3, 3)
+    name = next(name for name in kept["state_dict"] if name.startswith("model.head."))
+    kept["state_dict"][name] = torch.zeros(3, 3)
     torch.save(kept, last)
+    with pytest.raises(CorruptInput, match=rf"last\.ckpt cannot be taken up .*{name} is \[3, 3\].*delete .* and train"):
+        run(overrides)
+    last.write_bytes(pickle.dumps(print))
+    with pytest.raises(CorruptInput, match=r"holds pickled objects.*loading it could run anything.*delete"):
+        run(overrides)
+    last.write_bytes(good[: len(good) // 2])
     with pytest.raises(CorruptInput, match=r"last\.ckpt cannot be taken up .*delete .* and train anew"):
         run(overrides)

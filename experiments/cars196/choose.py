@@ -17,14 +17,16 @@ from retrieval_bench.cli import experiment
 from retrieval_bench.data.base import Dataset
 
 HERE = Path(__file__).parent
-FAST = ["optimizer.backbone_lr=3e-4"]
 CANDIDATES: dict[str, list[str]] = {
     "default": [],
-    "backbone_lr=3e-4": FAST,
-    "batch norm learns": [*FAST, "trainer.freeze_batch_norm=false"],
-    "layer norm before the head": [*FAST, "head.normalise=true"],
-    "gem": [*FAST, "pool=gem"],
-    "backbone_lr=1e-3": ["optimizer.backbone_lr=1e-3"],
+    "backbone_lr=3e-4": ["optimizer.backbone_lr=3e-4"],
+    "backbone_lr=5e-5": ["optimizer.backbone_lr=5e-5"],
+    "layer norm before the head": ["head.normalise=true"],
+    "gem": ["pool=gem"],
+    "batch norm learns": ["trainer.freeze_batch_norm=false"],
+    "long warm-up": ["optimizer.schedule.warm_up=0.25"],
+    "32 classes x 2": ["sampler.classes=32", "sampler.per_class=2"],
+    "multi_similarity": ["loss=multi_similarity"],
 }
 
 

@@ -3,16 +3,19 @@
 python experiments/training_cost/run.py --data FOLDER        # FOLDER/cars196_112; about 10 minutes on two cores
 
 EfficientNet-Lite0 at 112 px, 128-d head, Proxy-Anchor, 16 × 4 images a batch, frozen batch norm, float32. In turn,
-`--rounds` times: (a) the plain script: pixels in memory, one random crop and flip a batch, PyTorch's own
-loop; (b) retrieval_bench: pixel cache, sampler, a crop and flip an image, Lightning; (c) forward and backward on random
-tensors, without optimizer. Images a second, medians, in `table.csv`.
+`--rounds` times, each in a process of its own, after warm-up steps: (a) the plain script: pixels in memory, one random
+crop and flip a batch, PyTorch's own loop; (b) retrieval_bench: pixel cache, sampler, a crop and flip an image, and
+Lightning;
+(c) forward and backward on random tensors, without optimizer; (d) as (c), with memory kept as (b) does
+(`retrieval_bench/_heap.py`). Images a second, medians, in `table.csv`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,15 +23,18 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from retrieval_bench._heap import kept_heap
 from retrieval_bench.cli import experiment
 from retrieval_bench.data.base import Dataset
 
 HERE = Path(__file__).parent
-CLASSES, PER_CLASS, SIDE = 16, 4, 112
+CLASSES, PER_CLASS, SIDE, WARM_UP = 16, 4, 112, 3
+KINDS = ("plain script", "retrieval_bench", "forward and backward", "forward and backward, memory kept")
 
 
 def settings(data: Path, batches: int, seed: int, cache: str) -> list[str]:
@@ -39,10 +45,15 @@ def settings(data: Path, batches: int, seed: int, cache: str) -> list[str]:
     ]
 
 
-def plain(images: np.ndarray, labels: np.ndarray, batches: int) -> float:
+def plain(data: Path, batches: int) -> float:
     """Images a second of the plain script."""
     from pytorch_metric_learning.losses import ProxyAnchorLoss
 
+    made = experiment(settings(data, batches, 0, tempfile.gettempdir()))
+    assert isinstance(made.data, Dataset)
+    items = made.data.train()
+    images = np.stack([items.read(row)["image"] for row in range(len(items))])
+    labels = np.unique(np.asarray(items.labels), return_inverse=True)[1]
     encoder, head = fresh()
     loss = ProxyAnchorLoss(len(np.unique(labels)), 128)
     rates = ((encoder, 1e-4), (head, 1e-3), (loss, 1e-2))
@@ -80,14 +91,20 @@ def bare(batches: int) -> float:
 
 
 def ours(data: Path, batches: int, seed: int, cache: str) -> float:
-    """Images a second of `stage=[trained]`; reading the pixels is not counted."""
+    """Images a second of `stage=[trained]` between its batches, the first few left out as everywhere here."""
     from retrieval_bench.train import Where, train
 
-    made = experiment(settings(data, batches, seed, cache))
+    made = experiment(settings(data, batches + WARM_UP, seed, cache))
     assert isinstance(made.data, Dataset) and made.recipe is not None
     where = Where(made.cache, made.seed, made.similarity, made.embed)
-    _, outcome, _ = train(made.encoders["trained"](), made.recipe(), made.data, where, lambda *_: None)
-    return outcome.images / outcome.seconds
+    ends: list[float] = []
+
+    def told(task: str, done: int, total: int) -> None:
+        if task.startswith("train"):
+            ends.append(time.perf_counter())
+
+    train(made.encoders["trained"](), made.recipe(), made.data, where, told)
+    return batches * CLASSES * PER_CLASS / (ends[-1] - ends[WARM_UP - 1])
 
 
 def fresh() -> tuple[nn.Module, nn.Module]:
@@ -118,13 +135,25 @@ def frozen(model: nn.Module) -> None:
 
 
 def rate(step: Callable[[], None], batches: int) -> float:
-    """Images a second after two warm-up steps."""
-    for _ in range(2):
+    """Images a second after warm-up steps."""
+    for _ in range(WARM_UP):
         step()
     begin = time.perf_counter()
     for _ in range(batches):
         step()
     return batches * CLASSES * PER_CLASS / (time.perf_counter() - begin)
+
+
+def one(kind: str, data: Path, batches: int, number: int, cache: str) -> float:
+    """One measurement."""
+    if kind == KINDS[0]:
+        return plain(data, batches)
+    if kind == KINDS[1]:
+        return ours(data, batches, number, cache)
+    if kind == KINDS[2]:
+        return bare(batches)
+    with kept_heap():
+        return bare(batches)
 
 
 def main() -> None:
@@ -133,26 +162,25 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--batches", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--one", nargs=3, metavar=("KIND", "NUMBER", "CACHE"), help="one measurement, for itself")
     args = parser.parse_args()
-    made = experiment(settings(args.data, args.batches, 0, tempfile.gettempdir()))
-    assert isinstance(made.data, Dataset)
-    items = made.data.train()
-    images = np.stack([items.read(row)["image"] for row in range(len(items))])
-    found: dict[str, list[float]] = {"plain script": [], "retrieval_bench": [], "forward and backward": []}
+    if args.one:
+        print(one(args.one[0], args.data, args.batches, int(args.one[1]), args.one[2]))
+        return
+    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory() as cache:
         for number in range(args.rounds):
-            found["plain script"].append(plain(images, np.asarray(items.labels), args.batches))
-            found["retrieval_bench"].append(ours(args.data, args.batches, number, cache))
-            found["forward and backward"].append(bare(args.batches))
-            print({name: round(values[-1], 1) for name, values in found.items()})
-    with (HERE / "table.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["what", "images_per_s", "lowest", "highest", "ours_over_it"])
-        mine = median(found["retrieval_bench"])
-        for name, values in found.items():
-            row = [median(values), min(values), max(values), mine / median(values)]
-            writer.writerow([name, *(f"{value:.4g}" for value in row)])
-            print(name, *(f"{value:.4g}" for value in row))
+            for kind in KINDS:
+                command = [sys.executable, __file__, "--data", str(args.data), "--batches", str(args.batches)]
+                command += ["--one", kind, str(number), cache]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+                found[kind].append(float(done.stdout.split()[-1]))
+                print(f"{kind}: {found[kind][-1]:.1f} images/s", flush=True)
+    mine = median(found["retrieval_bench"])
+    rows = [(kind, median(values), min(values), max(values), mine / median(values)) for kind, values in found.items()]
+    table = pd.DataFrame(rows, columns=["what", "images_per_s", "lowest", "highest", "ours_over_it"])
+    table.round(3).to_csv(HERE / "table.csv", index=False)
+    print(table.round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Encoder(nn.Module, ABC):
         inputs: names of the tensors that `forward` takes.
         dim: columns of the output.
         head_weights: of a trained head that came with the weights' file, without the prefix `head.`; empty otherwise.
+        head_node: the configuration of that head; none otherwise.
     """
 
     inputs: tuple[str, ...]
@@ -29,6 +30,7 @@ class Encoder(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self.head_weights: dict[str, Tensor] = {}
+        self.head_node: dict[str, Any] | None = None
 
     @abstractmethod
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -46,6 +48,10 @@ class Encoder(nn.Module, ABC):
         """Every parameter and buffer, named as `encoder.weights=FILE` takes them."""
         return self.state_dict()
 
+    def settings(self) -> dict[str, Any]:
+        """Constructor values that decide the input, as JSON: a weights' file brings them along."""
+        return {}
+
     def take(self, tensors: dict[str, Tensor], file: Path) -> None:
         """Fill with what `exported` gave.
 
@@ -55,9 +61,9 @@ class Encoder(nn.Module, ABC):
         fill_named(self, tensors, file)
 
     def weights_fingerprint(self) -> str:
-        """Digest of every parameter and buffer: one changed weight changes it."""
+        """Digest of every parameter and buffer, and of a head that came along: one changed weight changes it."""
         digest = blake2b(digest_size=16)
-        for name, tensor in sorted(self.state_dict().items()):
+        for name, tensor in sorted((self.state_dict() | self.head_weights).items()):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

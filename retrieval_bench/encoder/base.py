@@ -24,7 +24,7 @@ from retrieval_bench.encoder._preprocess import Preprocessing, prepare, prepare_
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder._module import Encoder, Headed, Pool
-    from retrieval_bench.encoder._weights import HEAD, fill_named, tensors_of
+    from retrieval_bench.encoder._weights import HEAD, differences, fill_named, read_torch, tensors_of
 
 __all__ = [
     "HEAD",
@@ -38,6 +38,7 @@ __all__ = [
     "Pool",
     "Precision",
     "Preprocessing",
+    "differences",
     "disagreement",
     "engine_choices",
     "fill_named",
@@ -45,6 +46,7 @@ __all__ = [
     "open_engine",
     "prepare",
     "prepare_alone",
+    "read_torch",
     "tensors_of",
 ]
 
@@ -55,7 +57,7 @@ if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
             from retrieval_bench.encoder import _module
 
             return getattr(_module, name)
-        if name in {"HEAD", "fill_named", "tensors_of"}:
+        if name in {"HEAD", "differences", "fill_named", "read_torch", "tensors_of"}:
             from retrieval_bench.encoder import _weights
 
             return getattr(_weights, name)

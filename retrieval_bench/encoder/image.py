@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +75,23 @@ class ImageEncoder(Encoder):
     ) -> None:
         super().__init__()
         source = source_of(weights)
-        trained = isinstance(source, Path) and bool(told_by(source))
-        self.backbone = _backbone(model, Source.NONE if trained else source, seed)
+        told = told_by(source) if isinstance(source, Path) else {}
+        self.backbone = _backbone(model, Source.NONE if told else source, seed)
         self.pool = pool
-        if trained and isinstance(source, Path):
+        if told and isinstance(source, Path):
+            _same_pool(pool, told, source)
             tensors, self.head_weights = tensors_of(source)
+            self.head_node = told["training"]["head"]
             self.take(tensors, source)
         self._model, self._source, self._seed = model, source, seed
         config = dict(resolve_model_data_config(self.backbone))  # type: ignore[no-untyped-call]
         if source is Source.PACKAGE:
             config.update(_PACKAGE_DATA)
+        kept = told.get("input", {})  # that the weights were trained with
+        config.update({name: kept[name] for name in ("mean", "std", "interpolation") if name in kept})
         self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
-        self._input_size, self._crop = input_size, crop
+        self._input_size = kept.get("size") if input_size is None else input_size
+        self._crop = kept.get("crop") if crop is None else crop
         self._mean = _three("mean", mean, config["mean"])
         self._std = _three("std", std, config["std"])
         self._interpolation = interpolation or str(config["interpolation"])
@@ -127,6 +132,11 @@ class ImageEncoder(Encoder):
             known["seed"] = self._seed
         return known
 
+    def settings(self) -> dict[str, Any]:
+        """As in `Encoder`."""
+        rest = {"mean": list(self._mean), "std": list(self._std), "interpolation": self._interpolation}
+        return {"size": self._input_size, "crop": self._crop} | rest
+
     def exported(self) -> dict[str, Tensor]:
         """The backbone's tensors under timm's names, the pooling's under `pool.`."""
         pooling = {} if self.pool is None else self.pool.state_dict()
@@ -154,6 +164,15 @@ class ImageEncoder(Encoder):
         tokens = features[:, self._prefix_tokens :].transpose(1, 2)  # [b, c, patches]
         side = math.isqrt(tokens.shape[2])  # inputs are squares, so patches are; what is left is a class token
         return tokens[:, :, tokens.shape[2] - side * side :].reshape(-1, tokens.shape[1], side, side)
+
+
+def _same_pool(pool: Pool | None, told: Mapping[str, Any], file: Path) -> None:
+    was, now = told["encoder"]["pool"], {"pool": "model"} if pool is None else pool.describe()
+    if was["pool"] != now["pool"]:
+        raise BadConfig(
+            f"encoder.weights={file.name} was trained with the pooling {was['pool']}, not {now['pool']}; type"
+            f" pool={'null' if was['pool'] == 'model' else str(was['pool']).lower()}"
+        )
 
 
 def _backbone(model: str, source: Source | Path, seed: int) -> nn.Module:

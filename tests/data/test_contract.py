@@ -139,7 +139,7 @@ def test_labels_are_one_name_space_and_no_class_stands_in_two_parts(
         if items.labels is None:
             assert (name, part) == ("copies", "test"), "relevant are lists, not labels"
             continue
-        assert items.labels.dtype == np.int64 and 0 <= items.labels.min() and items.labels.max() < 2**31
+        assert items.labels.dtype == np.int64 and items.labels.min() >= 0 and items.labels.max() < 2**31
         labels[part] = set(items.labels.tolist())
     assert {"train", "validation"} <= set(labels)
     assert len(set.union(*labels.values())) == sum(map(len, labels.values())), "parts share a label"

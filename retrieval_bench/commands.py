@@ -35,6 +35,9 @@ FILES = (
     "pareto.png",
     "report.html",
     "unreadable.csv",
+    "trained/weights.safetensors",
+    "trained/model_card.md",
+    "trained/history.csv",
 )
 
 

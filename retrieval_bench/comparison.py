@@ -26,8 +26,8 @@ _POINT = ["index", "index_params", "effort", "k"]
 NO_EFFORT = -1
 _KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns"}
 _NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
-# Not settings: counts and checks of the results, and what was measured with the clock.
-_FOUND = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "encode_ms", "disagreement")
+# Not settings: counts and checks of the results, what was measured with the clock, and what a training found.
+_FOUND = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "encode_ms", "disagreement", "training")
 COSTS = ("index_bytes", "build_s", "peak_rss_bytes")
 _MACHINE = ("cpu", "cores", "system")
 Row = dict[str, Any]

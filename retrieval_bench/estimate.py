@@ -194,8 +194,26 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
-def sentence(encode: tuple[int, float] | None, measuring: Forecast) -> str:
-    """One line before long work. `encode`: items that are still to be encoded, and their seconds."""
+def training_sentence(epochs: int, left: int, total: int, seconds: float) -> str:
+    """One line about a training that has begun.
+
+    Args:
+        left, total: batches that are to come, and those of all epochs. seconds: all batches that are to come.
+
+    >>> training_sentence(8, 992, 1000, 840.0), training_sentence(1, 300, 1000, 42.0)
+    ('training: 8 epochs, 1,000 batches, about 14 min', 'training: 1 epoch, 300 of 1,000 batches left, about 40 s')
+    """
+    batches = f"{total:,} batches" if left > 0.9 * total else f"{left:,} of {total:,} batches left"
+    return f"training: {epochs} {'epoch' if epochs == 1 else 'epochs'}, {batches}, about {duration(seconds)}"
+
+
+def sentence(encode: tuple[int, float] | None, measuring: Forecast, training: bool = False) -> str:
+    """One line before long work.
+
+    Args:
+        encode: items that are still to be encoded, and their seconds.
+        training: an encoder is trained in between; how long that takes is told when it has begun.
+    """
     parts = [] if encode is None else [f"encode {encode[0]:,} items {duration(encode[1])}"]
     many = "index" if measuring.indexes == 1 else "indexes"
     points = "point" if measuring.points == 1 else "points"
@@ -208,4 +226,6 @@ def sentence(encode: tuple[int, float] | None, measuring: Forecast) -> str:
     head = f"{'at most' if measuring.bounded else 'about'} {total}"
     if measuring.unknown:
         head += f" and the builds of {', '.join(measuring.unknown)}, which no run here has timed yet"
+    if training:
+        head += " and the training, told when it has begun"
     return f"{head}: {', '.join(parts)}"

@@ -13,12 +13,14 @@ from typing import Any
 from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.break_even import sizes
 from retrieval_bench.environment import processor
-from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence
+from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence, training_sentence
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, result_folder
 from retrieval_bench.points import Stage, most_ignored
 
 _ENOUGH_S = 1.0  # of encoding, to tell its speed
+_BATCHES_S = 5.0  # of training: its first batches are slower than the others
+TRAINING = "train"  # begins the task of training's batches; images that are read before are another
 Say = Callable[[str], None]
 _Indexed = tuple[Candidate, int, str, list[tuple[int | None, int]]]  # and a build seed, its parameters, its points
 
@@ -33,6 +35,7 @@ class Sizes:
 
     Attributes:
         gallery, queries: items. later: items of parts that come after this one. stages: of the run.
+        training: an encoder is trained after this stage.
     """
 
     gallery: int
@@ -40,15 +43,21 @@ class Sizes:
     dim: int
     later: int
     stages: int
+    training: bool = False
 
 
 class Foresight:
-    """Watches a run start, and says what it expects as soon as it can tell: once, and nothing if nothing is to do."""
+    """Watches a run start, and says what it expects as soon as it can tell; nothing if nothing is to do.
+
+    It says so once of training, where there is one, and once of everything else.
+    """
 
     def __init__(self, experiment: Experiment, say: Say) -> None:
         self._experiment, self._say = experiment, say
         self._said = self._told_gone = False
         self._begun: tuple[int, float] | None = None  # items done, seconds
+        self._said_training = False
+        self._trained: tuple[int, float] | None = None  # batches done, seconds
 
     def encoding(self, done: int, total: int, told: Callable[[], Sizes]) -> None:
         """Told after every batch of a part; the speed of the first ones is that of all."""
@@ -66,7 +75,26 @@ class Foresight:
         if not left:
             return  # `measuring` tells the rest
         works = [work for _ in range(size.stages) for work in _everything(self._experiment, size)]
-        self._tell((left, left * each), works, size.dim)
+        self._tell((left, left * each), works, size.dim, size.training)
+
+    def training(self, task: str, done: int, total: int) -> None:
+        """Told of everything that training does; the speed of the first seconds' batches is that of all.
+
+        Args:
+            task: only that of training's batches counts (see TRAINING). done, total: batches of all epochs.
+        """
+        if self._said_training or not task.startswith(TRAINING):
+            return
+        now = perf_counter()
+        if self._trained is None:
+            self._trained = done, now  # the first batch is no measure: it makes what the others use again
+            return
+        first, start = self._trained
+        if done > first and now - start >= _BATCHES_S and done < total:
+            self._said_training = True
+            left = total - done
+            epochs = int(self._experiment.config["trainer"]["epochs"])
+            self._say(training_sentence(epochs, left, total, left * (now - start) / (done - first)))
 
     def gone(self, run: Path) -> None:
         """Told when a part of another run's embeddings has to be made again; says so once."""
@@ -81,13 +109,13 @@ class Foresight:
             if works:
                 self._tell(None, works, stages[0].gallery.dim)
 
-    def _tell(self, encode: tuple[int, float] | None, works: Sequence[Work], dim: int) -> None:
+    def _tell(self, encode: tuple[int, float] | None, works: Sequence[Work], dim: int, training: bool = False) -> None:
         settings = self._experiment.measure
         rows = earlier_rows(self._experiment.folder.parent, processor())
         served = 0.0 if settings.clients is None else settings.client_seconds
         timing = Timing(settings.passes, settings.max_queries, settings.max_seconds, served)
         self._said = True
-        self._say(sentence(encode, forecast(works, timing, rows, scan_speed(dim))))
+        self._say(sentence(encode, forecast(works, timing, rows, scan_speed(dim)), training))
 
 
 def _indexes(experiment: Experiment) -> Iterator[_Indexed]:

@@ -1,4 +1,4 @@
-"""How indexes are told apart where one name, or one backend, stands for several sets of build parameters."""
+"""How indexes are told apart where one name stands for several sets of build parameters; and how trainings are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Built = tuple[str, str]  # index and its build parameters as JSON
+TRAINED_STAGE = "trained"
+ADAPTERS = "retrieval_bench.loss.pml"  # its classes only make a library's losses fit
 
 
 def index_labels(built: Iterable[Built], backends: Mapping[str, str] | None = None) -> dict[Built, str]:
@@ -59,3 +61,53 @@ def _label(index: str, params: Mapping[str, Any], keys: Sequence[str]) -> str:
 def _value(value: Any) -> str:
     """As it is typed in an override."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def training_parts(config: Mapping[str, Any], stage: str) -> dict[str, str | None]:
+    """Short names of the loss and the head that a stage was trained with; none where it was not trained.
+
+    Args:
+        config: of a run, as in its record. stage: random, pretrained, trained, or given.
+
+    >>> head = {"_target_": "retrieval_bench.head.mlp.MLP", "_partial_": True, "out": 128}
+    >>> inner = {"_target_": "pytorch_metric_learning.losses.ProxyAnchorLoss", "_partial_": True}
+    >>> config = {"head": head, "loss": {"_target_": "retrieval_bench.loss.pml.ProxyLoss", "loss": inner}}
+    >>> training_parts(config, "trained")
+    {'loss': 'ProxyAnchorLoss', 'head': 'MLP'}
+    >>> training_parts(config, "random")
+    {'loss': None, 'head': None}
+    """
+    if stage != TRAINED_STAGE:
+        return {"loss": None, "head": None}
+    return {"loss": loss_name(config.get("loss")), "head": _class(config.get("head"))}
+
+
+def with_parts(config: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of points with loss and head; an older version wrote them without, and the configuration tells.
+
+    >>> with_parts({}, [{"stage": "random"}, {"stage": "trained", "loss": "TripletMarginLoss", "head": "MLP"}])[1]
+    {'stage': 'trained', 'loss': 'TripletMarginLoss', 'head': 'MLP'}
+    """
+    return [{**row, **(training_parts(config, str(row["stage"])) if "loss" not in row else {})} for row in rows]
+
+
+def loss_name(node: Any) -> str | None:
+    """The class of a loss, without the adapter around a library's; one that changes another names both.
+
+    >>> inner = {"_target_": "pytorch_metric_learning.losses.ContrastiveLoss"}
+    >>> pairs = {"_target_": "retrieval_bench.loss.pml.PairLoss", "loss": inner}
+    >>> memory = "retrieval_bench.loss.cross_batch_memory.CrossBatchMemory"
+    >>> loss_name(pairs), loss_name({"_target_": memory, "loss": pairs})
+    ('ContrastiveLoss', 'CrossBatchMemory(ContrastiveLoss)')
+    """
+    name = _class(node)
+    inner = None if name is None else loss_name(node.get("loss"))
+    if inner is None:
+        return name
+    return inner if str(node["_target_"]).rpartition(".")[0] == ADAPTERS else f"{name}({inner})"
+
+
+def _class(node: Any) -> str | None:
+    """The class that a node of a configuration constructs; none where there is no node."""
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    return None if target is None else str(target).rpartition(".")[2]

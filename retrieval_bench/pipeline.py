@@ -22,6 +22,7 @@ from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
 from retrieval_bench.goals import goal_of
 from retrieval_bench.measure import IndexResult, Plan, forget, measure
+from retrieval_bench.naming import training_parts, with_parts
 from retrieval_bench.points import Stage, exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
     SCHEMA,
@@ -178,11 +179,11 @@ def _written(
 ) -> RunRecord:
     """Write every file of the run. What an earlier command measured here, and this one did not, keeps its rows."""
     common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
-    rows = [common | row for row in found[0]]
-    mine = {_point(row) for row in rows}
     config = portable(experiment.config, folder)
+    rows = [common | training_parts(config, row["stage"]) | row for row in found[0]]
+    mine = {_point(row) for row in rows}
     if old is not None:
-        rows += _kept_rows(old, rows)
+        rows += with_parts(old.config, _kept_rows(old, rows))
         config["search"] = old.config["search"] | config["search"]
         _keep_choices(old, found[2])
     for name, parts in found[1].items():

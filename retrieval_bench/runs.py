@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.naming import with_parts
 from retrieval_bench.record import RunRecord
 
 if TYPE_CHECKING:
@@ -35,13 +36,19 @@ def found_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
 def load_runs(folder: str | Path) -> pd.DataFrame:
     """The points of every finished run below a folder, one row each, with its folder in `run`.
 
+    `encoder`, `dim`, `loss` and `head` tell a sweep over them apart; the last two are none for stages that were not
+    trained.
+
     Raises:
         BadConfig: there is none. Runs that cannot be read are listed in `.attrs["skipped"]`.
     """
     import pandas as pd
 
     records, skipped = found_runs([Path(folder)])
-    tables = [record.points.assign(run=str(record.folder), name=record.name) for record in records]
+    tables = [
+        pd.DataFrame(with_parts(record.config, record.rows)).assign(run=str(record.folder), name=record.name)
+        for record in records
+    ]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["skipped"] = skipped
     return table

@@ -68,6 +68,14 @@ def run(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+def test_what_a_training_found_is_no_setting(run) -> None:
+    sides = [
+        run(name, quality(0, 0.5), stages={"pretrained": {"dim": dim, "training": {"best": dim, "facts": {"a": dim}}}})
+        for name, dim in (("a", 8), ("b", 16))
+    ]
+    assert set(compare(*sides).attrs["differs"]) == {"encoder.model", "stage.dim"}
+
+
 def test_differences_are_paired_over_query_ids(run) -> None:
     left, right = quality(0, 0.5), quality(1, 0.7)
     shuffled = right.sample(frac=1, random_state=3)

@@ -79,6 +79,9 @@ class Items:
 class Dataset(ABC):
     """Items with a protocol. Constructors are cheap to fail: a wrong root or table is an error at once.
 
+    Labels are numbers from 0 below 2^31, and one name space over all parts: equal labels are one class, whichever parts
+    they stand in, so that parts can be joined.
+
     Attributes:
         name: the data set's name, as in `conf/data`.
         inputs: names of the arrays that an item yields (`image`, `rgb`, `flow`).

@@ -26,6 +26,7 @@ PHOTOGRAPHS = {  # the stereo pair's second image is left out; no photograph ser
 BLANK = 14.0  # grey levels; a tile whose brightness varies less (standard deviation) shows nothing
 ALIKE = 0.97  # correlation of two tiles, shrunk to 8 × 8, from which the later one is dropped
 TRAIN_VARIANTS = 24
+LABELS = 2**20  # kept for each part: far more than the tiles of its photographs
 
 
 class Tile(NamedTuple):
@@ -89,7 +90,7 @@ class Copies(Dataset):
         self._strengths = tuple(Strength) if strength is None else (Strength(strength),)
 
     def train(self) -> Items:
-        """Tiles of three other photographs and edits of them, labelled by tile."""
+        """Tiles of three other photographs and edits of them; a label is a tile, and no other part has it."""
         return self._labelled("train")
 
     def validation(self) -> Items:
@@ -184,7 +185,8 @@ class Copies(Dataset):
                 return self._plain(tiles[number])
             return _edit.edit(tiles[number].image, list(Strength)[copy % 3], self._side, self._random(keys[row]))
 
-        labels = np.array([number for number, _ in plan], np.int64)
+        first = LABELS * list(PHOTOGRAPHS).index(part)
+        labels = np.array([first + number for number, _ in plan], np.int64)
         return self._drawn(part, keys, draw, labels)
 
     def _drawn(

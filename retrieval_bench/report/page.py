@@ -15,13 +15,16 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retrieval_bench.collisions import collision_curves
+from retrieval_bench.naming import training_parts
 from retrieval_bench.record import RunRecord, written_whole
 from retrieval_bench.report import text
 from retrieval_bench.report.cells import chosen, encoder_part, panel
+from retrieval_bench.report.curve import training_figure
 from retrieval_bench.report.drawing import svg
 from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
 from retrieval_bench.report.lsh import collision_figure
+from retrieval_bench.report.overview import heading, trained_tables
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (
     FLOOR_INDEX,
@@ -37,6 +40,7 @@ from retrieval_bench.report.rows import (
 )
 from retrieval_bench.report.sizes import size_figure
 from retrieval_bench.report.table import RunFacts, errors, times
+from retrieval_bench.report.training import validated
 from retrieval_bench.runs import found_runs
 
 LSH_MEANING = (
@@ -48,6 +52,11 @@ SIZES_MEANING = (
     "The same measurement over seeded samples of the gallery; every index at the cheapest effort that meets the target"
     " at that size. A ring: from here on the index is faster than exact search. Bands: 95 % intervals."
 )
+VALIDATION_MEANING = (
+    "Epoch 0 is before training. Validation searches items of classes neither trained on nor tested, each among"
+    " the others; the weights of the epoch with the best map_at_r are kept. Bands: 95 % intervals over queries."
+)
+NO_VALIDATION = "Nothing was validated: the weights of the last epoch are kept."
 PARETO_MEANING = (
     "Up and left is better. Bars: 95 % intervals. The grey band joins the operating points that no other beats in both."
 )
@@ -100,7 +109,8 @@ def page(records: Sequence[RunRecord]) -> str:
         lstrip_blocks=True,
     )
     runs = [_section(record, f"run{i}") for i, record in enumerate(records, start=1)]
-    return environment.get_template("page.html").render(runs=runs)
+    tables = trained_tables([(record, run["anchor"]) for record, run in zip(records, runs, strict=True)])
+    return environment.get_template("page.html").render(runs=runs, trained=tables)
 
 
 def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
@@ -120,8 +130,9 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
         "anchor": anchor,
         "run_id": record.run_id,
         "name": record.name,
-        "heading": _heading(record, rows),
+        "heading": heading(record, rows),
         "encoder": encoder_part(rows, metrics),
+        "trainings": _trainings(record, anchor),
         "panels": _panels(points, rows, metrics, anchor),
         "choices": choices,
         "figures": _figures(record.folder, anchor),
@@ -131,18 +142,6 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
         "facts": _facts(record),
         "command": _command(record),
     }
-
-
-def _heading(record: RunRecord, rows: Sequence[Row]) -> dict[str, Any]:
-    """The run's title, and what of it is known in a line."""
-    if not rows:
-        return {"title": str(record.protocol.get("data", record.name)), "told": ["nothing was measured"]}
-    row = rows[0]
-    dim, queries, gallery = (number(row, name) for name in ("dim", "n_queries", "n_gallery"))
-    told = [f"{row.get('encoder')}" + (f", {dim:.0f}-d" if isfinite(dim) else ""), str(row.get("similarity"))]
-    if isfinite(queries) and isfinite(gallery):
-        told.append(f"{text.count(queries)} queries × {text.count(gallery)} gallery")
-    return {"title": str(row.get("data", record.name)), "told": told}
 
 
 def _place(group: Sequence[Row]) -> tuple[Any, int | None]:
@@ -171,6 +170,18 @@ def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], a
 def _aside(rows: Sequence[Row]) -> str:
     names = distinct([row for row in rows if functional(row)], "label")
     return f" Not on it, whatever their numbers: {', '.join(names)} (empty markers)." if names else ""
+
+
+def _trainings(record: RunRecord, anchor: str) -> list[Drawn]:
+    """The curve of each stage that was trained."""
+    found = []
+    for stage, facts in record.stages.items():
+        training = facts.get("training") or {}
+        figure = training_figure(training, training_parts(record.config, stage)["loss"])
+        if figure is not None:
+            meaning = VALIDATION_MEANING if validated(training) else NO_VALIDATION
+            found.append(Drawn("Training", meaning, _svg(figure, f"{anchor}-training-{stage}")))
+    return found
 
 
 def _figures(folder: Path, anchor: str) -> list[Drawn]:

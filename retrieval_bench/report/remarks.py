@@ -11,6 +11,7 @@ from retrieval_bench.report import text
 from retrieval_bench.report.break_even import round_size
 from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
 from retrieval_bench.report.table import RunFacts
+from retrieval_bench.report.training import training_remarks
 
 SHOWN = 3  # metrics in a remark
 OPEN = 0.001  # a bound this far from its value is worth a remark, however wide the interval
@@ -37,6 +38,7 @@ def run_facts(record: RunRecord, files: Sequence[str] = ()) -> RunFacts:
 
 def _remarks(record: RunRecord) -> Iterator[str]:
     for stage, facts in record.stages.items():
+        yield from training_remarks(record, stage)
         if stored := facts.get("stored_neighbours"):
             yield f"Exact search against the stored neighbours: ann_recall@{stored['k']} = {stored['ann_recall']:.4f}"
         judged = (r for r in record.rows if r["stage"] == stage and r.get("half") == "all" and not failed(r))

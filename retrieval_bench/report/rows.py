@@ -131,6 +131,21 @@ def _merged(group: pd.DataFrame) -> Row:
     return row
 
 
+def dims(rows: Sequence[Row]) -> str:
+    """Dimensions of the vectors; of each stage where stages differ.
+
+    >>> dims([{"stage": "random", "dim": 1280}, {"stage": "trained", "dim": 128}]), dims([{"stage": "a", "dim": 64}])
+    ('1280-d random, 128-d trained', '64-d')
+    """
+    found: dict[float, list[str]] = {}
+    for stage in distinct(rows, "stage"):
+        dim = next((d for row in rows if row["stage"] == stage and isfinite(d := number(row, "dim"))), nan)
+        if isfinite(dim):
+            found.setdefault(dim, []).append(str(stage))
+    told = [f"{dim:.0f}-d" + (f" {' and '.join(stages)}" if len(found) > 1 else "") for dim, stages in found.items()]
+    return ", ".join(told)
+
+
 def panels(rows: Sequence[Row]) -> list[list[Row]]:
     """Rows of each stage and depth; an index that failed before any depth stands in all of its stage."""
     depths = sorted({number(row, "k") for row in rows if isfinite(number(row, "k"))})

@@ -21,6 +21,7 @@ from retrieval_bench.report.families import NOT_RANKED, by_family, functional
 from retrieval_bench.report.rows import (
     Row,
     depth,
+    dims,
     distinct,
     failed,
     interval,
@@ -97,7 +98,7 @@ def _heading(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
     first = Text(f"{row['data']}", "bold")
     first.append(
         f" · {text.count(q)} queries × {text.count(n)} gallery"
-        f" · {row['encoder']}, {number(row, 'dim'):.0f}-d · {row['similarity']}",
+        f" · {', '.join(told for told in (str(row['encoder']), dims(rows)) if told)} · {row['similarity']}",
         "not bold",
     )
     told = [f"{key}: {value}" for key, value in facts.protocol.items() if key not in IN_HEADING]

@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,42 @@ def test_what_a_target_chose_is_a_table(points: pd.DataFrame) -> None:
     assert "Chosen for ann_recall ≥ 0.95 random, k = 10" in text
     assert "hnsw ef 64 met 0.979 ±.004 0.131 ±.004 14 ×" in text
     assert "ivf does not reach ann_recall ≥ 0.95 at k = 10: 0.700 at effort 4" in text
+
+
+def trained(points: pd.DataFrame, loss: str, seed: int, name: str, **changes: Any) -> RunRecord:
+    """A run with a trained stage."""
+    points = points.assign(stage=points["stage"].replace({"pretrained": "trained"}))
+    points.loc[points["stage"] == "trained", "dim"] = 128
+    history = [{"epoch": i, "loss": 9.0 - i, "val_map_at_r": 0.1 * i} for i in range(3)]
+    told = {"history": history, "best": 2, "images": 10, "seconds": 1.0, "facts": {"n_train": 9, "n_classes": 3}}
+    made = record(points, Path("runs/adhoc") / name, random={}, trained={"training": told})
+    config = {"loss": {"_target_": f"losses.{loss}"}, "head": {"_target_": "heads.MLP"}, "trainer": {"epochs": 2}}
+    return replace(made, config=config, seeds={"run": seed}, **changes)
+
+
+def test_a_training_is_told_and_drawn_where_one_was(points: pd.DataFrame) -> None:
+    read = Page(page([trained(points, "TripletMarginLoss", 0, "a")]))
+    text = words(read)
+    assert read.tags.count("svg") == 3
+    assert text.index("The encoder’s part") < text.index("Epoch 0 is before training.") < text.index("The index’s part")
+    head = "efficientnet_lite0, 1280-d random, 128-d trained · trained with TripletMarginLoss, MLP head · cosine"
+    assert head in text
+    assert "TripletMarginLoss, MLP head, 2 epochs; epoch 2 is kept, the best by validation: map_at_r 0.200" in text
+    assert "Trained encoders" not in text, "one run is no sweep"
+    assert "mean loss of an epoch (TripletMarginLoss)" in text
+    assert "trained with" not in words(Page(page([record(points)])))
+
+
+def test_a_sweep_over_losses_is_grouped_by_them_and_unlike_protocols_stay_apart(points: pd.DataFrame) -> None:
+    triplet, anchor = "TripletMarginLoss", "ProxyAnchorLoss"
+    runs = [trained(points, triplet, 0, "a"), trained(points, anchor, 0, "b"), trained(points, triplet, 1, "c")]
+    other = trained(points, anchor, 0, "d", protocol={"data": "glyphs", "split": "another"})
+    text = words(Page(page([*runs, other, record(points)])))
+    assert text.count("Trained encoders glyphs: label metrics with exact search") == 1, "one run is no sweep"
+    table = text[text.index("loss seed hit_rate@1") : text.index("glyphs", text.index("loss seed hit_rate@1"))]
+    found = [(word, table.split()[at + 1]) for at, word in enumerate(table.split()) if word in {triplet, anchor}]
+    assert found == [(triplet, "0"), (triplet, "1"), (anchor, "0")], "head, encoder and dim are the same: no columns"
+    assert table.split().count("0.651") == 3 and [table.split().count(run) for run in "abcd"] == [1, 1, 1, 0]
 
 
 def test_half_written_and_older_records_are_named_and_the_others_told(points: pd.DataFrame, tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""Points of many runs as one table: what tells a sweep apart, whichever version wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from retrieval_bench import load_runs, run
+from retrieval_bench.naming import loss_name, training_parts
+from retrieval_bench.record import RunRecord, write_json
+
+POINT = {"index": "exact", "index_params": "{}", "build_seed": 0, "effort": None, "k": 10, "half": "all"}
+TRAIN = [
+    *("data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
+    *("embed.engine=torch", "measure.max_queries=10", "measure.passes=1", "logger=[]", "stage=[random,trained]"),
+    *("head=linear", "head.out=16", "loss=smooth_ap", "sampler.classes=3", "sampler.per_class=4", "sampler.batches=2"),
+    *("trainer.epochs=1", "augment=none", "metric=[hit_rate]"),
+]
+
+
+def plain(table: pd.DataFrame, *columns: str) -> list[list[object]]:
+    return table.astype(object).where(table.notna(), None)[list(columns)].to_numpy().tolist()
+
+
+def test_load_runs_tells_trainings_apart_and_older_runs_by_their_configuration(tmp_path: Path) -> None:
+    rows = [POINT | {"stage": stage, "status": "ok", "encoder": "net"} for stage in ("random", "trained")]
+    inner = {"_target_": "pytorch_metric_learning.losses.TripletMarginLoss"}
+    old = {"loss": {"_target_": "retrieval_bench.loss.pml.PairLoss", "loss": inner}, "head": {"_target_": "x.MLP"}}
+    new = [rows[0] | {"loss": None, "head": None}, rows[1] | {"loss": "SmoothAP", "head": "Linear"}]
+    for name, written, config in (("new", new, {}), ("old", rows, old), ("vectors", rows[:1], {})):
+        record = RunRecord(
+            name, "adhoc", config, {}, "f", {}, {}, {"random": {}}, [row | {"run_id": name} for row in written]
+        )
+        write_json(tmp_path / name / "record.json", record.to_json())
+    assert plain(load_runs(tmp_path), "run_id", "stage", "loss", "head") == [
+        ["new", "random", None, None],
+        ["new", "trained", "SmoothAP", "Linear"],
+        ["old", "random", None, None],
+        ["old", "trained", "TripletMarginLoss", "MLP"],
+        ["vectors", "random", None, None],
+    ]
+
+
+def test_every_row_of_a_run_has_them_and_rows_that_lack_them_are_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    wanted = {("random", None, None), ("trained", "SmoothAP", "Linear")}
+
+    def told(table: pd.DataFrame) -> set[tuple[object, ...]]:
+        return {tuple(row) for row in plain(table, "stage", "loss", "head")}
+
+    record = run([*TRAIN, "search=[exact]"])
+    assert told(record.points) == told(pd.read_parquet(record.folder / "points.parquet")) == wanted
+    file = record.folder / "record.json"
+    value = json.loads(file.read_text())
+    value["rows"] = [{key: v for key, v in row.items() if key not in {"loss", "head"}} for row in value["rows"]]
+    file.write_text(json.dumps(value))
+    assert run([*TRAIN, "search=[exact]"]).folder == record.folder, "a finished run stays as an older version wrote it"
+    assert told(load_runs(tmp_path)) == wanted
+    more = run([*TRAIN, "search=[ivf]", "search.ivf.nlist=2", "search.ivf.efforts=[1]"])
+    assert set(more.points["index"]) == {"null", "exact", "ivf"} and more.folder == record.folder
+    assert told(more.points) == wanted
+
+
+@pytest.mark.parametrize(
+    ("node", "name"),
+    [
+        ({"_target_": "retrieval_bench.loss.smooth_ap.SmoothAP", "temperature": 0.01}, "SmoothAP"),
+        ({"_target_": "my_pkg.Loss", "loss": {"_target_": "my_pkg.Other"}}, "Loss(Other)"),
+        ({"_target_": "my_pkg.Loss", "loss": "mean"}, "Loss"),
+        (None, None),
+        ({}, None),
+    ],
+)
+def test_names_of_losses(node: object, name: str | None) -> None:
+    assert loss_name(node) == name
+
+
+def test_only_the_trained_stage_has_parts() -> None:
+    config = {"loss": {"_target_": "a.B"}, "head": None}
+    assert training_parts(config, "trained") == {"loss": "B", "head": None}
+    for stage in ("random", "pretrained", "given"):
+        assert training_parts(config, stage) == {"loss": None, "head": None}

@@ -281,7 +281,7 @@ class _Told(Callback):
         self._begin = now
         if trainer.is_global_zero:
             last = trainer.callback_metrics.get(CHOSEN_BY)
-            so_far = "" if last is None else f" (map_at_r {float(last):.3f})"
-            task = f"train, epoch {trainer.current_epoch + 1} of {self._epochs}{so_far}"
+            so_far = "" if last is None else f", map_at_r {float(last):.3f}"
+            task = f"train · epoch {trainer.current_epoch + 1} of {self._epochs}{so_far}"
             each = int(trainer.num_training_batches)
             self._told(task, trainer.current_epoch * each + batch_idx + 1, self._epochs * each)

@@ -21,7 +21,10 @@ class Augmentation(ABC):
 
     @abstractmethod
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Changed copies of images: uint8 [b, 3, size, size] in and out; fastest where channels are last in memory."""
+        """Changed copies of images: uint8 [b, 3, size, size] in and out; fastest where channels are last in memory.
+
+        Only a step that says so changes their size.
+        """
 
 
 class Chain(Augmentation):
@@ -42,7 +45,10 @@ class Chain(Augmentation):
 
 
 class CropFlip(Augmentation):
-    """A random square of each image, resized back to the image's size, and mirrored in one of two cases.
+    """A random square of each image, resized, and mirrored in one of two cases.
+
+    Trained at a smaller `size` than is searched, an encoder sees objects in training as large as in the search, where
+    nothing is cropped (Touvron et al. 2019, "Fixing the train-test resolution discrepancy"), and trains faster.
 
     Side (in whole pixels), place and mirroring are drawn for each image alone, all evenly. Bilinear: the kernel for
     bytes makes 64 crops faster than one `grid_sample` over the batch, which needs floats.
@@ -50,27 +56,30 @@ class CropFlip(Augmentation):
     Args:
         smallest, largest: sides of the square, as shares of the image's side.
         flip: mirror left and right; false for characters and whatever else is not the same mirrored.
+        size: side of the result in pixels; none: the image's own.
 
     Raises:
-        BadConfig: sides that are not 0 < smallest <= largest <= 1.
+        BadConfig: sides that are not 0 < smallest <= largest <= 1, or a size below 1.
     """
 
-    def __init__(self, smallest: float, largest: float, flip: bool) -> None:
+    def __init__(self, smallest: float, largest: float, flip: bool, size: int | None = None) -> None:
         if not 0 < smallest <= largest <= 1:
             raise BadConfig(
                 f"augment.smallest={smallest} augment.largest={largest}: type shares with 0 < smallest <= largest <= 1"
             )
-        self._smallest, self._largest, self._flip = smallest, largest, flip
+        if size is not None and size < 1:
+            raise BadConfig(f"augment.size={size}: type a side in pixels, or null for the image's own")
+        self._smallest, self._largest, self._flip, self._size = smallest, largest, flip, size
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """As every augmentation."""
-        size = images.shape[-1]
-        sides, tops, lefts, mirrored = self.draw(len(images), size, generator)
-        changed = torch.empty_like(images, memory_format=torch.channels_last)
+        size = self._size or images.shape[-1]
+        sides, tops, lefts, mirrored = self.draw(len(images), images.shape[-1], generator)
+        changed = images.new_empty((len(images), images.shape[1], size, size)).to(memory_format=torch.channels_last)
         for i, (side, top, left, mirror) in enumerate(zip(sides, tops, lefts, mirrored, strict=True)):
             image = images[i : i + 1, :, top : top + side, left : left + side]
-            if side < size:
-                image = F.interpolate(image, (size, size), mode="bilinear")
+            if side != size:
+                image = F.interpolate(image, (size, size), mode="bilinear", antialias=side > size)
             changed[i] = image[0].flip(-1) if mirror else image[0]
         return changed
 

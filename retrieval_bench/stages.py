@@ -100,7 +100,7 @@ def _check_origin(experiment: Experiment) -> None:
 
 
 def _encoder(
-    experiment: Experiment, data: Dataset, name: str, progress: Progress
+    experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight
 ) -> tuple[Encoder, dict[str, Any], Path | None]:
     """The encoder of a stage, what its training said, and the folder that keeps it, where it was trained."""
     encoder = experiment.encoders[name]()
@@ -123,6 +123,7 @@ def _encoder(
 
     def told(task: str, done: int, total: int) -> None:
         progress(f"{name}: {task}", done, total)
+        foresight.training(task, done, total)
 
     where = Where(experiment.cache, experiment.seed, experiment.similarity, experiment.embed)
     model, outcome, folder = train(encoder, experiment.recipe(), data, where, told)
@@ -141,7 +142,7 @@ class _Parts:
     """Embeds the parts of a data set at one stage, and tells how far that is."""
 
     def __init__(self, experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight):
-        self.encoder, self.training, self.trained = _encoder(experiment, data, name, progress)
+        self.encoder, self.training, self.trained = _encoder(experiment, data, name, progress, foresight)
         self.gallery, self.queries = data.gallery(), data.queries()
         self.embedded: list[Embedded] = []
         self._experiment, self._data, self._name = experiment, data, name
@@ -166,7 +167,8 @@ class _Parts:
         counts = [len(side) for side in sides] + ([len(self._data.train())] if self._experiment.transforms else [])
         names = list(self._experiment.encoders)
         later = sum(counts[len(self.embedded) + 1 :]) + (len(names) - 1 - names.index(self._name)) * sum(counts)
-        return Sizes(len(self.gallery), len(self.queries), self.encoder.dim, later, len(names))
+        later_trained = "trained" in names[names.index(self._name) + 1 :]
+        return Sizes(len(self.gallery), len(self.queries), self.encoder.dim, later, len(names), later_trained)
 
 
 def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight) -> Prepared:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import Generator, Tensor, nn
 from torchvision.transforms import v2
 
@@ -100,6 +101,19 @@ def test_whole_images_that_are_not_mirrored_are_not_changed() -> None:
     for image, original in zip(mirrored, images, strict=True):
         assert torch.equal(image, original) or torch.equal(image, original.flip(-1))
     assert not torch.equal(mirrored, images)
+
+
+def test_a_smaller_result_is_the_crop_without_aliasing() -> None:
+    images, change = batch(12, 64), CropFlip(0.75, 1.0, True, 24)
+    changed = change(images, seeded(5))
+    assert changed.shape == (12, 3, 24, 24) and changed.is_contiguous(memory_format=torch.channels_last)
+    for i, (side, top, left, mirror) in enumerate(zip(*change.draw(12, 64, seeded(5)), strict=True)):
+        crop = Image.fromarray(images[i, :, top : top + side, left : left + side].permute(1, 2, 0).numpy())
+        wanted = torch.from_numpy(np.asarray(crop.resize((24, 24), Image.Resampling.BILINEAR))).permute(2, 0, 1)
+        got = changed[i].flip(-1) if mirror else changed[i]
+        assert (got.int() - wanted.int()).abs().max() <= 1, "Pillow's filter, but for rounding"
+    with pytest.raises(BadConfig, match=r"augment\.size=0"):
+        CropFlip(0.5, 1.0, True, 0)
 
 
 def test_memory_order_does_not_matter() -> None:

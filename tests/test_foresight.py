@@ -47,10 +47,10 @@ def test_training_is_told_once_from_the_speed_of_its_first_seconds(
 ) -> None:
     watch.training("read training images", 50, 100)
     clock(10)
-    watch.training("train, epoch 1 of 8", 1, 1000)  # whatever was done before it takes no part
+    watch.training("train · epoch 1 of 8", 1, 1000)  # whatever was done before it takes no part
     for second in range(1, 10):
         clock(10 + second)
-        watch.training("train, epoch 1 of 8", 1 + second, 1000)
+        watch.training("train · epoch 1 of 8", 1 + second, 1000)
         assert bool(lines) == (second >= 5)
     assert lines == ["training: 8 epochs, 1,000 batches, about 17 min"], "a batch a second, 994 are left"
 
@@ -58,16 +58,16 @@ def test_training_is_told_once_from_the_speed_of_its_first_seconds(
 def test_a_training_that_goes_on_tells_what_is_left(
     watch: Foresight, lines: list[str], clock: Callable[[float], None]
 ) -> None:
-    watch.training("train, epoch 6 of 8", 701, 1000)
+    watch.training("train · epoch 6 of 8", 701, 1000)
     clock(8)
-    watch.training("train, epoch 6 of 8", 705, 1000)
+    watch.training("train · epoch 6 of 8", 705, 1000)
     assert lines == ["training: 8 epochs, 295 of 1,000 batches left, about 9 min 50 s"]
 
 
 def test_a_short_training_says_nothing(watch: Foresight, lines: list[str], clock: Callable[[float], None]) -> None:
     for done, second in ((1, 0), (2, 4), (3, 7)):
         clock(second)
-        watch.training("train, epoch 8 of 8", done, 3)
+        watch.training("train · epoch 8 of 8", done, 3)
     assert lines == []
 
 

@@ -21,7 +21,7 @@ class StageProgress:
     """A callback `(task, done, total)` for the pipeline; a context manager that shows bars while it is open.
 
     Without a terminal (a log file, CI) every stage is one line, written when it is done. A stage that was complete
-    at its first call says nothing: there was nothing to do.
+    at its first call says nothing: there was nothing to do. What follows " · " in a task's name may change on the way.
 
     Args:
         console: where to write; standard error by default, so that the table alone goes to standard output.
@@ -48,17 +48,18 @@ class StageProgress:
 
     def __call__(self, task: str, done: int, total: int) -> None:
         """Tell that `done` of `total` steps of a stage are finished."""
-        if task in self._finished:
+        stage = task.partition(" · ")[0]
+        if stage in self._finished:
             return
         if done >= total:
-            self._finished.add(task)
-        if task not in self._started:
+            self._finished.add(stage)
+        if stage not in self._started:
             if done >= total:
                 return
-            self._started[task] = perf_counter()
-            self._ids[task] = self._bars.add_task(task, total=total)
-        self._bars.update(self._ids[task], completed=done, total=total)
+            self._started[stage] = perf_counter()
+            self._ids[stage] = self._bars.add_task(task, total=total)
+        self._bars.update(self._ids[stage], completed=done, total=total, description=task)
         if done >= total and not self.console.is_terminal:
-            seconds = perf_counter() - self._started[task]
+            seconds = perf_counter() - self._started[stage]
             many = f"{total:,} in " if total > 1 else ""
             self.console.print(f"{task}: {many}{seconds:.1f} s", highlight=False, markup=False)

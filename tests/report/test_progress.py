@@ -33,3 +33,12 @@ def test_on_a_terminal_there_is_a_bar_with_counts() -> None:
         progress("embed", 3, 4)
     assert "embed" in out.getvalue()
     assert "3/4" in out.getvalue()
+
+
+def test_what_follows_a_dot_may_change_on_the_way() -> None:
+    out = io.StringIO()
+    with StageProgress(Console(file=out, width=80)) as progress:
+        for done in range(1, 5):
+            progress(f"train · epoch {done} of 4", done, 4)
+    assert out.getvalue().startswith("train · epoch 4 of 4: 4 in ")
+    assert out.getvalue().count("\n") == 1

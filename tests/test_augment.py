@@ -109,7 +109,7 @@ def test_a_smaller_result_is_the_crop_without_aliasing() -> None:
     assert changed.shape == (12, 3, 24, 24) and changed.is_contiguous(memory_format=torch.channels_last)
     for i, (side, top, left, mirror) in enumerate(zip(*change.draw(12, 64, seeded(5)), strict=True)):
         crop = Image.fromarray(images[i, :, top : top + side, left : left + side].permute(1, 2, 0).numpy())
-        wanted = torch.from_numpy(np.asarray(crop.resize((24, 24), Image.Resampling.BILINEAR))).permute(2, 0, 1)
+        wanted = torch.from_numpy(np.array(crop.resize((24, 24), Image.Resampling.BILINEAR))).permute(2, 0, 1)
         got = changed[i].flip(-1) if mirror else changed[i]
         assert (got.int() - wanted.int()).abs().max() <= 1, "Pillow's filter, but for rounding"
     with pytest.raises(BadConfig, match=r"augment\.size=0"):

@@ -14,7 +14,8 @@ import yaml
 
 from retrieval_bench.search.base import Family
 
-SEARCH = Path(__file__).parents[2] / "conf" / "search"
+HERE = Path(__file__).parent
+SEARCH = HERE.parents[1] / "conf" / "search"
 
 
 @functools.cache
@@ -27,7 +28,7 @@ def in_a_database(name: str) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         name = getattr(item, "callspec", None) and item.callspec.params.get("name")
-        if item.path.name != "test_contract.py" or not isinstance(name, str):
+        if item.path != HERE / "test_contract.py" or not isinstance(name, str):
             continue
         item.add_marker(pytest.mark.xdist_group("reloaded" if "reloaded" in item.fixturenames else name))
         if in_a_database(name):

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from retrieval_bench.augment import Augmentation
 from retrieval_bench.encoder.base import Headed, Preprocessing
 from retrieval_bench.errors import TrainingDiverged
-from retrieval_bench.loss.base import Loss, Miner
+from retrieval_bench.loss.base import Loss, Miner, gathered
 from retrieval_bench.optimizer import Optimizer
 
 Judge = Callable[[NDArray[np.int64], NDArray[np.float32]], Mapping[str, float]]
@@ -91,7 +91,7 @@ class Learner(pl.LightningModule):
         images, mine = batch
         generator = self._seeded(batch_idx)
         vectors = self.encode(self._augment(images, generator))
-        vectors, rows = self._everybody(vectors.float()), self._everybody(mine)
+        vectors, rows = gathered(vectors.float(), mine)
         labels = self.classes[rows]
         pairs = None if self.miner is None else self.miner(vectors, labels)
         loss: Tensor = self.loss(vectors, labels, pairs, rows)
@@ -107,14 +107,6 @@ class Learner(pl.LightningModule):
         torch.manual_seed(int(drawn[0]))  # of dropout, say
         return torch.Generator().manual_seed(int(drawn[1]))
 
-    def _everybody(self, values: Tensor) -> Tensor:
-        """The rows of all processes in the order of their ranks; gradients flow back to each one's own."""
-        if self.trainer.world_size == 1:
-            return values
-        gathered: Any = self.all_gather(values, sync_grads=values.is_floating_point())
-        together: Tensor = gathered.flatten(0, 1)  # [process, b, …]
-        return together
-
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the embeddings of the validation items."""
         del batch_idx
@@ -123,8 +115,8 @@ class Learner(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Exact retrieval among the validation items, each counted once, however many processes saw it."""
-        rows = self._everybody(torch.cat([rows for rows, _ in self._seen])).cpu().numpy()
-        vectors = self._everybody(torch.cat([vectors for _, vectors in self._seen])).detach().cpu().numpy()
+        mine = (torch.cat([rows for rows, _ in self._seen]), torch.cat([vectors for _, vectors in self._seen]))
+        rows, vectors = (values.detach().cpu().numpy() for values in gathered(*mine))
         self._seen = []
         rows, first = np.unique(rows, return_index=True)
         found = self._judge(rows, vectors[first])

@@ -44,6 +44,7 @@ def write_trained(
         file.write(_card(about, outcome))
     part = folder / f"{WEIGHTS}.part"
     save_file(tensors, part, metadata={"retrieval_bench": json.dumps(about, default=str)})
+    part.chmod(0o644)  # safetensors writes for the owner alone
     part.replace(folder / WEIGHTS)
 
 

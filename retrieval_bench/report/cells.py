@@ -142,11 +142,17 @@ def _never(group: Sequence[Row]) -> bool:
 
 
 def encoder_part(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
-    """Label metrics with exact search: a line a metric, and for every stage a column a cut-off."""
+    """Label metrics with exact search: a line a metric, and for every stage a column a cut-off.
+
+    More than two stages side by side would not fit on a page: then there is a line a metric and cut-off.
+    """
     stages = distinct(rows, "stage")
+    best = {stage: [row for row in rows if row["stage"] == stage and not failed(row)] for stage in stages}
+    if len(stages) > 2:
+        lines = [(name, [_exact(best[stage], name, metrics) for stage in stages]) for name in metrics]
+        return {"stages": stages, "cuts": [""], "lines": lines}
     kinds = list(dict.fromkeys(name.partition("@")[0] for name in metrics))
     cuts = sorted({name.partition("@")[2] for name in metrics}, key=lambda cut: (not cut, int(cut or 0)))
-    best = {stage: [row for row in rows if row["stage"] == stage and not failed(row)] for stage in stages}
     lines = [
         (kind, [_exact(best[stage], f"{kind}@{cut}" if cut else kind, metrics) for stage in stages for cut in cuts])
         for kind in kinds

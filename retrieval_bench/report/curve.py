@@ -31,12 +31,12 @@ def training_figure(training: Mapping[str, Any], loss: str | None = None) -> Fig
         loss: its name.
 
     Returns:
-        None where there is no history.
+        None where there are no two epochs to draw a line between.
     """
     history = trained_history(training)
     metrics = validated(training)
     losses = [row for row in history if isfinite(number(row, "loss"))]
-    if not losses:
+    if len(history) < 2 or not losses:
         return None
     columns = 2 if metrics else 1
     with literal():

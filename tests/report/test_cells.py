@@ -20,6 +20,15 @@ def test_the_encoders_part_is_a_line_a_metric_and_a_column_a_cut(points: pd.Data
     assert lines["map_at_r"] == ["", "", "0.021 ±.012", "", "", "0.193 ±.012"]
 
 
+def test_three_stages_are_three_columns(points: pd.DataFrame) -> None:
+    points = pd.concat([points, points[points["stage"] == "pretrained"].assign(stage="trained")])
+    told = encoder_part(operating_points(points), metric_names(points))
+    assert told["stages"] == ["random", "pretrained", "trained"] and told["cuts"] == [""]
+    lines = dict(told["lines"])
+    assert lines["hit_rate@10"][:2] == ["0.315 ±.012", "0.873 ±.012"] and len(lines["hit_rate@10"]) == 3
+    assert lines["map_at_r"][1] == "0.193 ±.012"
+
+
 def test_a_stage_in_which_all_failed_has_dashes(points: pd.DataFrame) -> None:
     points = points[(points["stage"] == "random") | (points["status"] == "failed")]
     told = encoder_part(operating_points(points), ["hit_rate@1"])

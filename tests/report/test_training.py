@@ -116,17 +116,18 @@ def _hex(band: Any) -> str:
     return to_hex(band.get_facecolor()[0])
 
 
-@pytest.mark.parametrize("epochs", [1, 60])
+@pytest.mark.parametrize("epochs", [2, 60])
 def test_one_panel_without_validation(epochs: int) -> None:
     history = [row(epoch, False) for epoch in range(1, epochs + 1)]
     figure = training_figure(training(history=history, best=epochs))
     assert figure is not None
     (axis,) = figure.axes
     figure.draw_without_rendering()
-    assert (lines(axis)["loss"].get_marker() == "o") == (epochs == 1), "many points need no markers"
+    assert (lines(axis)["loss"].get_marker() == "o") == (epochs == 2), "many points need no markers"
     assert all(float(tick).is_integer() for tick in axis.get_xticks())
 
 
 def test_nothing_is_drawn_of_nothing() -> None:
     assert training_figure({}) is None
     assert training_figure({"history": [row(0)], "best": 0}) is None, "killed before its first epoch"
+    assert training_figure({"history": [row(1)], "best": 1}) is None, "one point is no curve"

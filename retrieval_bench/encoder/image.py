@@ -79,10 +79,7 @@ class ImageEncoder(Encoder):
         self.backbone = _backbone(model, Source.NONE if told else source, seed)
         self.pool = pool
         if told and isinstance(source, Path):
-            _same_pool(pool, told, source)
-            tensors, self.head_weights = tensors_of(source)
-            self.head_node = told["training"]["head"]
-            self.take(tensors, source)
+            self._take_trained(told, source)
         self._model, self._source, self._seed = model, source, seed
         config = dict(resolve_model_data_config(self.backbone))  # type: ignore[no-untyped-call]
         if source is Source.PACKAGE:
@@ -102,6 +99,13 @@ class ImageEncoder(Encoder):
         self.dim = int(_fact(self.backbone, "head_hidden_size")) if pool is None else self._channels * pool.factor
         if crop is not None and not 0 < crop <= 1:
             raise BadConfig(f"encoder.crop={crop}: type a number above 0 and up to 1")
+
+    def _take_trained(self, told: Mapping[str, Any], file: Path) -> None:
+        """The weights of a training, and the head that it ends in."""
+        _same_pool(self.pool, told, file)
+        tensors, self.head_weights = tensors_of(file)
+        self.head_node = told["training"]["head"]
+        self.take(tensors, file)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """{"image": float [b, 3, size, size]} → [b, dim]."""

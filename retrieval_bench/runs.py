@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.naming import with_parts
 from retrieval_bench.record import RunRecord
+from retrieval_bench.seeds import t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,3 +53,22 @@ def load_runs(folder: str | Path) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     table.attrs["skipped"] = skipped
     return table
+
+
+def over_seeds(points: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row a stage, index, effort and depth: how many training seeds, and mean and 95 % t-interval of each metric.
+
+    Args:
+        points: of runs that differ in `seed` alone.
+    """
+    import pandas as pd
+
+    points = points[(points["half"] == "all") & (points["index"] != "null")]
+    keys, rows = ["stage", "index", "effort", "k"], []
+    for names, group in points.groupby(keys, dropna=False, sort=False):
+        row: dict[str, Any] = dict(zip(keys, names, strict=True)) | {"seeds": len(group)}
+        for metric in metrics:
+            found = t_interval(group[metric].to_numpy())
+            row |= {metric: found.value, f"{metric}_lo": found.lo, f"{metric}_hi": found.hi}
+        rows.append(row)
+    return pd.DataFrame(rows)

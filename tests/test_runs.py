@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from retrieval_bench import load_runs, run
 from retrieval_bench.naming import loss_name, training_parts
 from retrieval_bench.record import RunRecord, write_json
+from retrieval_bench.runs import over_seeds
 
 POINT = {"index": "exact", "index_params": "{}", "build_seed": 0, "effort": None, "k": 10, "half": "all"}
 TRAIN = [
@@ -86,3 +88,20 @@ def test_only_the_trained_stage_has_parts() -> None:
     assert training_parts(config, "trained") == {"loss": "B", "head": None}
     for stage in ("random", "pretrained", "given"):
         assert training_parts(config, stage) == {"loss": None, "head": None}
+
+
+def test_over_seeds_is_a_row_a_point_with_the_interval_of_its_seeds() -> None:
+    rows = [
+        {"stage": "trained", "index": index, "effort": effort, "k": 10, "half": half, "hit_rate@1": value + 0.1 * seed}
+        for seed in (0, 1, 2)
+        for index, effort, half, value in (
+            ("exact", np.nan, "all", 0.3), ("hnsw", 16.0, "all", 0.2), ("hnsw", 16.0, "tune", 0.9),
+            ("null", np.nan, "all", 0.9),
+        )
+    ]  # fmt: skip
+    found = over_seeds(pd.DataFrame(rows), ["hit_rate@1"])
+    assert found["index"].tolist() == ["exact", "hnsw"] and found["seeds"].tolist() == [3, 3]
+    np.testing.assert_allclose(found["hit_rate@1"], [0.4, 0.3])
+    half = 4.302652730 * 0.1 / np.sqrt(3)  # Student's t of two degrees of freedom at 97.5 %
+    np.testing.assert_allclose(found["hit_rate@1_hi"] - found["hit_rate@1"], half)
+    np.testing.assert_allclose(found["hit_rate@1"] - found["hit_rate@1_lo"], half)

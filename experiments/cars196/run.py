@@ -15,25 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from retrieval_bench import run
-from retrieval_bench.seeds import t_interval
+from retrieval_bench.runs import over_seeds
 
 HERE = Path(__file__).parent
 METRICS = ("exact_hit_rate@1", "exact_map_at_r", "hit_rate@1", "ann_recall", "latency_p50_ms")
-
-
-def over_seeds(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a stage, index, effort and depth: mean and interval over training seeds."""
-    points = points[(points["half"] == "all") & (points["index"] != "null")]
-    rows = []
-    for names, group in points.groupby(["stage", "index", "effort", "k"], dropna=False, sort=False):
-        row: dict[str, object] = dict(zip(("stage", "index", "effort", "k"), names, strict=True)) | {
-            "seeds": len(group)
-        }
-        for metric in METRICS:
-            found = t_interval(group[metric].to_numpy())
-            row |= {metric: found.value, f"{metric}_lo": found.lo, f"{metric}_hi": found.hi}
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def main() -> None:
@@ -49,7 +34,7 @@ def main() -> None:
         found.append(record.points)
         training = record.stages["trained"]["training"]
         print(f"seed {seed}: {training['images'] / training['seconds']:.1f} images/s in training", flush=True)
-        table = over_seeds(pd.concat(found))
+        table = over_seeds(pd.concat(found), METRICS)
         table.round(5).to_csv(HERE / "table.csv", index=False)
         print(table.round(4).to_string(index=False), flush=True)
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from retrieval_bench._learner import Batch
-from retrieval_bench._pixels import Loader, Pixels
+from retrieval_bench._stored import Loader, Stored
 from retrieval_bench.sampler import BatchSampler
 
 VALIDATION_BATCH = 128
@@ -21,14 +21,14 @@ class Feed(pl.LightningDataModule):
     """Batches of this process.
 
     Args:
-        train, validation: pixels. classes: int64 [n] of the training pixels.
+        train, validation: what is read. classes: int64 [n] of what is trained on.
         sampler: completed with labels, seed, rank and world, which are known once Lightning has its processes.
     """
 
     def __init__(
         self,
-        train: Pixels,
-        validation: Pixels | None,
+        train: Stored,
+        validation: Stored | None,
         classes: NDArray[np.int64],
         sampler: Callable[..., BatchSampler],
         seed: int,
@@ -66,7 +66,7 @@ class Feed(pl.LightningDataModule):
         return Loader(self._train, self.sampler)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Images stay where they are until they are changed: what changes bytes has kernels for the CPU only."""
+        """Inputs stay where they are until they are changed: what changes bytes has kernels for the CPU only."""
         del dataloader_idx
         return batch[0], batch[1].to(device)
 
@@ -86,10 +86,10 @@ class Feed(pl.LightningDataModule):
 class ValidationBatches:
     """Every `world`th item from `rank` on; the last is repeated so that all processes have as many."""
 
-    def __init__(self, pixels: Pixels, rank: int, world: int) -> None:
-        self._pixels = pixels
-        count = math.ceil(len(pixels) / world)
-        self._rows = np.minimum(rank + world * np.arange(count), len(pixels) - 1)
+    def __init__(self, items: Stored, rank: int, world: int) -> None:
+        self._items = items
+        count = math.ceil(len(items) / world)
+        self._rows = np.minimum(rank + world * np.arange(count), len(items) - 1)
 
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / VALIDATION_BATCH)
@@ -97,4 +97,4 @@ class ValidationBatches:
     def __iter__(self) -> Iterator[Batch]:
         for start in range(0, len(self._rows), VALIDATION_BATCH):
             rows = self._rows[start : start + VALIDATION_BATCH]
-            yield torch.from_numpy(self._pixels.batch(rows)).permute(0, 3, 1, 2), torch.from_numpy(rows)
+            yield self._items.batch(rows), torch.from_numpy(rows)

@@ -24,10 +24,10 @@ from retrieval_bench._checkpoint import BEST, CHOSEN_BY, LAST, Keeper, need_usab
 from retrieval_bench._feed import Feed
 from retrieval_bench._heap import kept_heap
 from retrieval_bench._learner import Judge, Learner
-from retrieval_bench._pixels import Pixels
+from retrieval_bench._look import look_of
+from retrieval_bench._stored import Stored
 from retrieval_bench.data.base import Items
-from retrieval_bench.encoder.base import Device, Encoder, Headed, Precision, Preprocessing
-from retrieval_bench.errors import BadConfig
+from retrieval_bench.encoder.base import Device, Headed, Precision
 from retrieval_bench.metric.hit_rate import hit_rate
 from retrieval_bench.metric.map_at_r import map_at_r
 from retrieval_bench.points import Stage, exact_search
@@ -47,22 +47,22 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Items, and the pixels of those that could be read: `labels`, `groups` and `ids` are theirs, int64 [n]."""
+    """Items, and what is stored of those that could be read: `labels`, `groups` and `ids` are theirs, int64 [n]."""
 
     items: Items
-    pixels: Pixels
+    stored: Stored
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        return np.asarray(self.items.labels)[self.pixels.kept]
+        return np.asarray(self.items.labels)[self.stored.kept]
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        return None if self.items.groups is None else np.asarray(self.items.groups)[self.pixels.kept]
+        return None if self.items.groups is None else np.asarray(self.items.groups)[self.stored.kept]
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        return self.items.ids[self.pixels.kept]
+        return self.items.ids[self.stored.kept]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +70,15 @@ class Fitting:
     """What is trained, on what, and where it is kept.
 
     Attributes:
-        preprocessing: of the pixels. told: (task, done, total). remarks: what the user should know of the data.
+        native_size: the data set's `image_size`. told: (task, done, total).
+        remarks: what the user should know of the data.
     """
 
     model: Headed
     recipe: Recipe
     train: Part
     validation: Part | None
-    preprocessing: Preprocessing
+    native_size: int | None
     where: Where
     folder: Path
     told: Told
@@ -111,11 +112,10 @@ def fit(fitting: Fitting) -> Outcome:
         TrainingDiverged, BadConfig, CorruptInput.
     """
     settings, validation = fitting.recipe.trainer, fitting.validation
-    freeze(fitting.model.encoder, settings.frozen)
     names, inverse = np.unique(fitting.train.labels, return_inverse=True)
     classes = inverse.astype(np.int64)
-    check = None if validation is None else validation.pixels
-    feed = Feed(fitting.train.pixels, check, classes, fitting.recipe.sampler, fitting.where.seed)
+    check = None if validation is None else validation.stored
+    feed = Feed(fitting.train.stored, check, classes, fitting.recipe.sampler, fitting.where.seed)
     learner = _learner(fitting, classes, len(names), lambda: feed.steps())  # noqa: PLW0108 (an average copies methods)
     last = fitting.folder / LAST
     if last.is_file():
@@ -127,7 +127,7 @@ def fit(fitting: Fitting) -> Outcome:
         raise SystemExit(0)
     kept = fitting.folder / (LAST if validation is None else BEST)
     best = take(kept, learner)
-    parts = [fitting.train.pixels, *([] if check is None else [check])]
+    parts = [fitting.train.stored, *([] if check is None else [check])]
     facts = {
         "n_classes": len(names),
         "n_train": len(classes),
@@ -168,22 +168,6 @@ def _stopped(stop: SystemExit) -> BaseException:
     return stop
 
 
-def freeze(encoder: Encoder, parts: tuple[str, ...]) -> None:
-    """Take parts of the backbone, by name, out of the training.
-
-    Raises:
-        BadConfig: the encoder has no such part; names those that it has.
-    """
-    names = [name for name, _ in encoder.named_parameters()]
-    for part in parts:
-        held = [name for name in names if f"{name.removeprefix('backbone.')}.".startswith(f"{part}.")]
-        if not held:
-            has = sorted({name.removeprefix("backbone.").split(".")[0] for name in names})
-            raise BadConfig(f"trainer.frozen: the encoder has no part {part!r}; its parts are {', '.join(has)}")
-        for name in held:
-            encoder.get_parameter(name).requires_grad_(False)
-
-
 def _learner(fitting: Fitting, classes: NDArray[np.int64], n_classes: int, steps: Callable[[], int]) -> Learner:
     recipe = fitting.recipe
     model: Headed = fitting.model.to(memory_format=torch.channels_last)
@@ -196,8 +180,7 @@ def _learner(fitting: Fitting, classes: NDArray[np.int64], n_classes: int, steps
         loss,
         miner,
         recipe.optimizer,
-        recipe.augment,
-        fitting.preprocessing,
+        look_of(model, fitting.native_size, recipe.augment),
         recipe.trainer.freeze_batch_norm,
         torch.from_numpy(classes),
         fitting.where.seed,

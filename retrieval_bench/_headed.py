@@ -58,3 +58,21 @@ def _made(encoder: Encoder, head: Callable[..., Head], seed: int) -> Headed:
 
 def _values(node: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in {"_target_", "_partial_"}}
+
+
+def freeze(encoder: Encoder, parts: tuple[str, ...], rate: float) -> None:
+    """Take parts of the backbone, by name, out of the training; all encoders of frames where their rate is 0.
+
+    Raises:
+        BadConfig: the encoder has no such part; names those that it has.
+    """
+    names = [name for name, _ in encoder.named_parameters()]
+    for part in parts:
+        held = [name for name in names if f"{name.removeprefix('backbone.')}.".startswith(f"{part}.")]
+        if not held:
+            has = sorted({name.removeprefix("backbone.").split(".")[0] for name in names})
+            raise BadConfig(f"trainer.frozen: the encoder has no part {part!r}; its parts are {', '.join(has)}")
+        for name in held:
+            encoder.get_parameter(name).requires_grad_(False)
+    for frame in encoder.frames().values() if rate == 0 else ():
+        frame.requires_grad_(False)

@@ -1,14 +1,12 @@
-"""From items to batches of prepared images: read and resized in threads, a few batches ahead."""
+"""From items to batches of prepared images, or frames: read and resized in threads, a few batches ahead."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +16,7 @@ from retrieval_bench.encoder.base import Device, EngineName, Precision, Preproce
 from retrieval_bench.errors import BadConfig, CorruptInput, TooManyUnreadable
 from retrieval_bench.machine import cores
 
-if TYPE_CHECKING:
-    from retrieval_bench.encoder.base import Encoder
+FRAMES = 8  # of a clip, as a first guess at the room that is needed
 
 
 @dataclass(frozen=True)
@@ -58,9 +55,23 @@ class Embed:
 
 @dataclass(frozen=True)
 class Batch:
+    """Some items in a row.
+
+    Attributes:
+        start: the first item's row. count: items.
+        images: uint8 [n, size, size, c]: an image of each readable item, or all frames of its clip.
+        frames: how many images each item has: 0 where it is unreadable.
+        unreadable: position in the batch -> reason.
+    """
+
     start: int
-    images: NDArray[np.uint8]  # [b, size, size, 3]; black where unreadable
-    unreadable: dict[int, str]  # position in the batch -> reason
+    images: NDArray[np.uint8]
+    frames: list[int]
+    unreadable: dict[int, str]
+
+    @property
+    def count(self) -> int:
+        return len(self.frames)
 
 
 @dataclass(frozen=True)
@@ -72,28 +83,19 @@ class Reading:
         name: which of an item's arrays, for instance `image`.
         preprocessing: what is made of it.
         settings: size of a batch, threads, limit of unreadable items.
+        clips: the array has frames.
     """
 
     items: Items
     name: str
     preprocessing: Preprocessing
     settings: Embed
-
-
-@dataclass(frozen=True)
-class Job:
-    """What `embed` was asked for."""
-
-    items: Items
-    encoder: Encoder
-    preprocessing: Preprocessing
-    settings: Embed
-    cache: Path
-    progress: Callable[[int, int], None]
+    clips: bool = False
 
     @property
-    def reading(self) -> Reading:
-        return Reading(self.items, self.encoder.inputs[0], self.preprocessing, self.settings)
+    def per_batch(self) -> int:
+        """Items in a batch; of clips, which have some FRAMES or more, fewer."""
+        return max(1, self.settings.batch_size // FRAMES) if self.clips else self.settings.batch_size
 
 
 def check_unreadable(unreadable: Sequence[tuple[str, str]], reading: Reading) -> None:
@@ -109,7 +111,7 @@ def check_unreadable(unreadable: Sequence[tuple[str, str]], reading: Reading) ->
 
 def batches(reading: Reading, start: int) -> Iterator[Batch]:
     """Read and prepared in threads (Pillow, simplejpeg and numpy let go of the interpreter), in order, a few ahead."""
-    n, size, workers = len(reading.items), reading.settings.batch_size, reading.settings.workers or cores()
+    n, size, workers = len(reading.items), reading.per_batch, reading.settings.workers or cores()
     pool = ThreadPoolExecutor(workers, "read")
     try:
         todo = iter(range(start, n, size))
@@ -123,11 +125,26 @@ def batches(reading: Reading, start: int) -> Iterator[Batch]:
 
 
 def load(reading: Reading, start: int, stop: int) -> Batch:
-    side = reading.preprocessing.size
-    images, unreadable = np.zeros((stop - start, side, side, 3), np.uint8), dict[int, str]()
+    images, frames, unreadable = list[NDArray[np.uint8]](), [0] * (stop - start), dict[int, str]()
     for i in range(stop - start):
         try:
-            images[i] = prepare(reading.items.read(start + i)[reading.name], reading.preprocessing)
+            found = read_one(reading, start + i)
         except CorruptInput as error:
             unreadable[i] = str(error)
-    return Batch(start, images, unreadable)
+        else:
+            images += found
+            frames[i] = len(found)
+    how = reading.preprocessing
+    empty = np.empty((0, how.size, how.size, how.channels), np.uint8)
+    return Batch(start, np.stack(images) if images else empty, frames, unreadable)
+
+
+def read_one(reading: Reading, row: int) -> list[NDArray[np.uint8]]:
+    """The prepared image of an item, or the frames of its clip, each [size, size, c]. Raises CorruptInput."""
+    array = reading.items.read(row)[reading.name]
+    if array.shape[-1] != reading.preprocessing.channels:
+        raise BadConfig(
+            f"data gives {reading.name} of {array.shape[-1]} channels, the encoder takes"
+            f" {reading.preprocessing.channels}; type encoder.….channels={array.shape[-1]}, or other pairs of flow"
+        )
+    return [prepare(frame, reading.preprocessing) for frame in (array if reading.clips else array[None])]

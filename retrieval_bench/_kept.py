@@ -45,6 +45,13 @@ def store_of(cache: Path, key: str, items: Items) -> RowStore:
     return RowStore(cache / "embeddings" / json_digest([key, items.fingerprint, len(items)]), "vectors", np.float32)
 
 
+def features_of(cache: Path, key: str, items: Items, name: str) -> RowStore:
+    """Where the vectors of the frames of these items' input `name`, by the engine of this key, lie."""
+    return RowStore(
+        cache / "features" / json_digest([key, name, items.fingerprint, len(items)]), "features", np.float32
+    )
+
+
 def query_engine(
     make: Callable[[], Encoder], facts: Mapping[str, Any], preprocessing: Mapping[str, Any], cache: Path
 ) -> Engine:

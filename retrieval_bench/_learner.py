@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from retrieval_bench.augment import Augmentation
-from retrieval_bench.encoder.base import Headed, Preprocessing
+from retrieval_bench._look import Inputs, Look
+from retrieval_bench.encoder.base import Headed
 from retrieval_bench.errors import TrainingDiverged
 from retrieval_bench.loss.base import Loss, Miner, gathered
 from retrieval_bench.optimizer import Optimizer
@@ -21,18 +21,18 @@ from retrieval_bench.optimizer import Optimizer
 Judge = Callable[[NDArray[np.int64], NDArray[np.float32]], Mapping[str, float]]
 
 
-# Images uint8 [b, 3, size, size], channels last in memory, on the CPU; rows int64 [b] of the pixels, on the device.
-Batch = tuple[Tensor, Tensor]
+# What is stored of some items, on the CPU; and their rows in it, int64 [b], on the device.
+Batch = tuple[Inputs, Tensor]
 
 
 class Learner(pl.LightningModule):
-    """One step: augment, encode, project, gather from all processes, mine, lose.
+    """One step: look (augment, encode, project), gather from all processes, mine, lose.
 
     Args:
         model: encoder with its head. loss, miner: see `retrieval_bench.loss.base`.
-        optimizer: learning rates and schedule. augment: random changes of a batch.
-        preprocessing: normalisation of the pixels. freeze_batch_norm: leave running statistics as they are.
-        classes: int64 [n], 0 … n_classes - 1, of each row of the training pixels. seed: of everything random in a step.
+        optimizer: learning rates and schedule. look: from what is stored to vectors.
+        freeze_batch_norm: leave running statistics as they are.
+        classes: int64 [n], 0 … n_classes - 1, of each row that is trained on. seed: of everything random in a step.
         judge: what validation says of vectors [n, dim] of rows [n]. steps: of the optimizer, in all epochs.
     """
 
@@ -42,8 +42,7 @@ class Learner(pl.LightningModule):
         loss: Loss,
         miner: Miner | None,
         optimizer: Optimizer,
-        augment: Augmentation,
-        preprocessing: Preprocessing,
+        look: Look,
         freeze_batch_norm: bool,
         classes: Tensor,
         seed: int,
@@ -51,20 +50,15 @@ class Learner(pl.LightningModule):
         steps: Callable[[], int],
     ) -> None:
         super().__init__()
-        self.model, self.loss, self.miner = model, loss, miner
+        self.model, self.loss, self.miner, self.look = model, loss, miner, look
         self.history: list[dict[str, float]] = []
         self.images, self.seconds = 0, 0.0  # trained on, in all processes; that took
-        self._rates, self._augment, self._judge, self._steps = optimizer, augment, judge, steps
+        self._rates, self._judge, self._steps = optimizer, judge, steps
         self._freeze_batch_norm, self._seed = freeze_batch_norm, seed
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._losses: list[float] = []
-        mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.classes: Tensor
         self.register_buffer("classes", classes, persistent=False)
-        self.shift: Tensor
-        self.scale: Tensor
-        self.register_buffer("shift", (mean * 255).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", (1 / (std * 255)).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> Learner:
         """As in torch; batch norms may stay in evaluation."""
@@ -80,17 +74,10 @@ class Learner(pl.LightningModule):
         """Lightning leaves modules in the mode that it finds them in."""
         self.train()
 
-    def encode(self, images: Tensor) -> Tensor:
-        """uint8 or float [b, 3, size, size] in 0 … 255 → embeddings [b, dim]."""
-        pixels = images.to(self.device, torch.float32, copy=True).sub_(self.shift).mul_(self.scale)
-        vectors: Tensor = self.model({"image": pixels.contiguous(memory_format=torch.channels_last)})
-        return vectors
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of one batch, over the embeddings of all processes."""
-        images, mine = batch
-        generator = self._seeded(batch_idx)
-        vectors = self.encode(self._augment(images, generator))
+        inputs, mine = batch
+        vectors = self.look(self.model, inputs, self._seeded(batch_idx))
         vectors, rows = gathered(vectors.float(), mine)
         labels = self.classes[rows]
         pairs = None if self.miner is None else self.miner(vectors, labels)
@@ -110,8 +97,8 @@ class Learner(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect the embeddings of the validation items."""
         del batch_idx
-        images, rows = batch
-        self._seen.append((rows, self.encode(images).float()))
+        inputs, rows = batch
+        self._seen.append((rows, self.look(self.model, inputs, None).float()))
 
     def on_validation_epoch_end(self) -> None:
         """Exact retrieval among the validation items, each counted once, however many processes saw it."""

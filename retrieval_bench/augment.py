@@ -15,6 +15,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from retrieval_bench.errors import BadConfig
 
+Drawn = tuple[list[int], list[int], list[int], list[bool]]  # sides, tops, lefts, mirrored
+
 
 class Augmentation(ABC):
     """One random change, or several."""
@@ -73,8 +75,12 @@ class CropFlip(Augmentation):
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """As every augmentation."""
+        return self.cut(images, self.draw(len(images), images.shape[-1], generator))
+
+    def cut(self, images: Tensor, drawn: Drawn) -> Tensor:
+        """What was drawn, one crop for each image."""
+        sides, tops, lefts, mirrored = drawn
         size = self._size or images.shape[-1]
-        sides, tops, lefts, mirrored = self.draw(len(images), images.shape[-1], generator)
         changed = images.new_empty((len(images), images.shape[1], size, size)).to(memory_format=torch.channels_last)
         for i, (side, top, left, mirror) in enumerate(zip(sides, tops, lefts, mirrored, strict=True)):
             image = images[i : i + 1, :, top : top + side, left : left + side]
@@ -83,13 +89,26 @@ class CropFlip(Augmentation):
             changed[i] = image[0].flip(-1) if mirror else image[0]
         return changed
 
-    def draw(self, n: int, size: int, generator: Generator) -> tuple[list[int], list[int], list[int], list[bool]]:
+    def draw(self, n: int, size: int, generator: Generator) -> Drawn:
         """Sides, tops and lefts in pixels, and whether to mirror, for n images. Always takes 4 n draws."""
         drawn = torch.rand((4, n), generator=generator, dtype=torch.float64)
         low, high = (max(1, round(share * size)) for share in (self._smallest, self._largest))
         sides = low + (drawn[0] * (high - low + 1)).long()
         tops, lefts = (drawn[1:3] * (size - sides + 1)).long()
         return sides.tolist(), tops.tolist(), lefts.tolist(), ((drawn[3] < 0.5) & self._flip).tolist()
+
+
+class ClipAugmentation(ABC):
+    """One random change of whole clips."""
+
+    @abstractmethod
+    def clips(self, inputs: dict[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+        """Changed copies of clips.
+
+        Args:
+            inputs: frames uint8 [frames, c, size, size] of each input, those of one clip after the other, and their
+                counts int64 [b] under the input's name and `.frames`. Returned likewise.
+        """
 
 
 class TorchVision(Augmentation):

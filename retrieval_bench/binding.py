@@ -75,10 +75,18 @@ def encoder_nodes(config: Mapping[str, Any]) -> dict[str, Node]:
     if not wanted:
         raise BadConfig("stage=[]: weights to encode with are needed; type stage=[pretrained] or stage=[random]")
     stages = {choice("stage", stage, STAGES) for stage in wanted}
-    nodes = {"random": {**node, "weights": "none"}, "pretrained": node, "trained": node}
+    nodes = {"random": _without_weights(node), "pretrained": node, "trained": node}
     if nodes["random"] == node:  # without weights there is nothing that is pretrained
         stages = {"random" if stage == "pretrained" else stage for stage in stages}
     return {stage: nodes[stage] for stage in STAGES if stage in stages}
+
+
+def _without_weights(node: Any) -> Any:
+    """A node whose own weights, and those of the encoders inside it, are random."""
+    if not isinstance(node, Mapping):
+        return node
+    inner = {key: _without_weights(value) for key, value in node.items()}
+    return inner | ({"weights": "none"} if "weights" in node else {})
 
 
 def make_importable(allow: Iterable[str], config_dir: Path | None = None) -> None:

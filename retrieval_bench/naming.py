@@ -32,6 +32,24 @@ def index_labels(built: Iterable[Built], backends: Mapping[str, str] | None = No
     return labels
 
 
+def encoder_name(node: Mapping[str, Any]) -> str:
+    """What an encoder is called: the model of images; of clips, what is above it, too.
+
+    >>> encoder_name({"_target_": "a.Sequence", "over": {"_target_": "a.Recurrent", "cell": "lstm"},
+    ...     "frame": {"_target_": "a.ImageEncoder", "model": "resnet18", "weights": "timm"}})
+    'lstm(resnet18)'
+    """
+    target = str(node.get("_target_", "")).rpartition(".")[2]
+    over = node.get("over") or {}
+    above = str(over.get("cell") or over.get("_target_", target).rpartition(".")[2].lower())
+    inside = [encoder_name(value) for key, value in node.items() if key != "over" and _is_encoder(value)]
+    return f"{above}({', '.join(inside)})" if inside else str(node.get("model", target))
+
+
+def _is_encoder(value: Any) -> bool:
+    return isinstance(value, Mapping) and "weights" in value
+
+
 def differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the parameters that are not equal in all, or that not all have.
 

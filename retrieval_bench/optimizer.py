@@ -80,8 +80,8 @@ class Optimizer:
 
     Args:
         factory: an optimizer of torch but for its parameters and learning rates.
-        backbone_lr, head_lr, proxy_lr: learning rates of the encoder, of the head, and of a loss's own weights
-            (proxies, classifiers). 0 leaves a part as it is.
+        backbone_lr, head_lr, proxy_lr: learning rates of the encoder, of the head (and of what puts frames together
+            over time), and of a loss's own weights (proxies, classifiers). 0 leaves a part as it is.
         schedule: by what they are multiplied from step to step.
     """
 
@@ -102,15 +102,19 @@ class Optimizer:
         Raises:
             BadConfig: nothing is left to be trained.
         """
+        from retrieval_bench.encoder.base import Temporal
+
+        above = {id(p) for part in encoder.modules() if isinstance(part, Temporal) for p in part.parameters()}
+        inside = list(encoder.parameters())
         groups = []
-        for name, part, rate in (
-            ("backbone", encoder, self.backbone_lr),
-            ("head", head, self.head_lr),
-            ("proxies", loss, self.proxy_lr),
+        for name, found, rate in (
+            ("backbone", [p for p in inside if id(p) not in above], self.backbone_lr),
+            ("head", [*(p for p in inside if id(p) in above), *head.parameters()], self.head_lr),
+            ("proxies", list(loss.parameters()), self.proxy_lr),
         ):
-            if rate == 0:
-                part.requires_grad_(False)  # no gradients are computed that nobody takes
-            parameters = [p for p in part.parameters() if p.requires_grad]
+            for parameter in found if rate == 0 else ():
+                parameter.requires_grad_(False)  # no gradients are computed that nobody takes
+            parameters = [p for p in found if p.requires_grad]
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "name": name})
         if not groups:

@@ -22,7 +22,7 @@ from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
 from retrieval_bench.goals import goal_of
 from retrieval_bench.measure import IndexResult, Plan, forget, measure
-from retrieval_bench.naming import training_parts, with_parts
+from retrieval_bench.naming import encoder_name, training_parts, with_parts
 from retrieval_bench.points import Stage, exact_search, most_ignored, stage_rows
 from retrieval_bench.record import (
     SCHEMA,
@@ -250,8 +250,8 @@ def _point(row: Mapping[Any, Any]) -> tuple[Any, ...]:
 
 
 def _encoder_name(experiment: Experiment) -> str:
-    node = experiment.config["encoder"]
-    return "none" if node is None else str(node.get("model", node["_target_"].rpartition(".")[2]))
+    """The model of images; of clips, what is above it, too: `Sequence(tf_efficientnet_lite0)`."""
+    return "none" if experiment.config["encoder"] is None else encoder_name(experiment.config["encoder"])
 
 
 def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:

@@ -104,6 +104,10 @@ def _encoder(
 ) -> tuple[Encoder, dict[str, Any], Path | None]:
     """The encoder of a stage, what its training said, and the folder that keeps it, where it was trained."""
     encoder = experiment.encoders[name]()
+    missing = [each for each in encoder.inputs if each not in data.inputs]
+    if missing:
+        needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
+        raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}{_remedy(missing, data)}")
     if name != "trained" and not encoder.head_weights:
         return encoder, {}, None
     if experiment.recipe is None or experiment.head is None:
@@ -174,10 +178,6 @@ class _Parts:
 def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progress, foresight: Foresight) -> Prepared:
     parts = _Parts(experiment, data, name, progress, foresight)
     encoder, one = parts.encoder, parts.gallery is parts.queries
-    missing = [i for i in encoder.inputs if i not in data.inputs]
-    if missing:
-        needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
-        raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}")
     gallery = parts.embed("items" if one else "gallery", parts.gallery)
     queries = gallery if one else parts.embed("queries", parts.queries)
     pair = _transformed(
@@ -192,7 +192,7 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progres
         | parts.training
         | {
             "encoder": encoder.describe(),
-            "preprocessing": encoder.preprocessing(data.image_size).describe(),
+            "preprocessing": _prepared_how(encoder, data.image_size),
             "engine": gallery.engine,
             "encode_ms": gallery.encode_ms,
             "unreadable": len(unreadable),
@@ -204,6 +204,22 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progres
     known = truth or _self_only(pair[0], pair[1])
     stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
     return Prepared(stage, facts, unreadable, parts.trained)
+
+
+def _prepared_how(encoder: Encoder, native_size: int | None) -> dict[str, Any]:
+    """How images became inputs; of clips, by input."""
+    if not encoder.frames():
+        return encoder.preprocessing(native_size).describe()
+    return {name: frame.preprocessing(native_size).describe() for name, frame in encoder.frames().items()}
+
+
+def _remedy(missing: list[str], data: Dataset) -> str:
+    """What to type instead."""
+    if "image" in missing:
+        return "; for videos type encoder=frames, encoder=lstm or encoder=two_stream"
+    if "flow" in missing and "rgb" in data.inputs:
+        return "; for optical flow type clip/flow=dis"
+    return "; clips come from data=ucf101, data=video_folder or data=motions, for instance"
 
 
 def _transformed(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 from pytorch_lightning.utilities import rank_zero_only
 
-from retrieval_bench._fit import Fitting, Outcome, Part, fit
-from retrieval_bench._headed import to_train
-from retrieval_bench._item_batches import Embed, Reading
-from retrieval_bench._pixels import pixels
+from retrieval_bench._fit import Fitting, Outcome, fit
+from retrieval_bench._headed import freeze, to_train
+from retrieval_bench._item_batches import Embed
+from retrieval_bench._material import part_of, parts_of, prints, seen_by
 from retrieval_bench._trained_files import WEIGHTS, fill, outcome_of, write_trained
 from retrieval_bench.augment import Augmentation
-from retrieval_bench.data.base import Dataset, Items
-from retrieval_bench.encoder.base import Encoder, Headed, Precision, Preprocessing
+from retrieval_bench.data.base import Dataset
+from retrieval_bench.encoder.base import Encoder, Headed, Precision
 from retrieval_bench.errors import BadConfig, RetrievalBenchError, TrainingDiverged
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.head.base import Head
@@ -121,7 +121,7 @@ class Recipe:
             BadConfig: no labels, nothing to validate on, fewer classes than a batch holds, a loss or head that cannot
             be made, a miner for a loss that uses none, batches that `accumulate` does not divide.
         """
-        labels = np.asarray(_parts(data, self.trainer)[0].labels)
+        labels = np.asarray(parts_of(data, self.trainer)[0].labels)
         world = self.trainer.devices * self.trainer.nodes
         sampler = self.sampler(labels=labels, seed=0, rank=0, world=world)
         if len(sampler) % self.trainer.accumulate:
@@ -169,18 +169,20 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
         BadConfig: the parts do not fit the data. CorruptInput: a checkpoint is damaged or of other parts.
         TooManyUnreadable: items. RetrievalBenchError: the loss is no finite number; names the file with its items.
     """
-    items, check, remarks = _parts(data, recipe.trainer)
-    how = encoder.preprocessing(data.image_size)
+    items, check, remarks = parts_of(data, recipe.trainer)
+    seen = [seen_by(encoder, data.image_size), prints(items, check)]
     remarks += _doubts(encoder, recipe, where)
     for remark in remarks:
         where.say(remark)
     model = to_train(encoder, recipe.head, where.seed)
-    folder = where.cache / "trained" / _key(encoder, recipe, [how.describe(), _prints(items, check)], where)
+    folder = where.cache / "trained" / _key(encoder, recipe, seen, where)
     with _alone(folder, where.say):
         if not (folder / WEIGHTS).is_file():
-            kept = None if check is None else _part(check, "validation", how, where, told)
-            part = _part(items, "training", how, where, told)
-            fitting = Fitting(model, recipe, part, kept, how, where, folder, told, remarks)
+            freeze(model.encoder, recipe.trainer.frozen, recipe.optimizer.backbone_lr)
+            read = partial(part_of, model.encoder, data.image_size, where)
+            kept = None if check is None else read(check, "validation", told)
+            part = read(items, "training", told)
+            fitting = Fitting(model, recipe, part, kept, data.image_size, where, folder, told, remarks)
             write_trained(folder, model, _fitted(fitting), recipe.nodes, data.protocol)
         fill(model, folder / WEIGHTS)
     outcome = outcome_of(folder)
@@ -194,32 +196,12 @@ def _fitted(fitting: Fitting) -> Outcome:
     except TrainingDiverged as error:
         file = fitting.folder / "diverged.csv"
         with file.open("w", newline="", encoding="utf-8") as out:
-            names, kept = fitting.train.items.keys, fitting.train.pixels.kept
+            names, kept = fitting.train.items.keys, fitting.train.stored.kept
             csv.writer(out).writerows([["item"], *([names[kept[row]]] for row in error.rows)])
         raise RetrievalBenchError(
             f"{error}: the items of its batch are listed in {file}. Type a lower optimizer.backbone_lr or"
             " optimizer.head_lr, or trainer.gradient_clip=1; training then starts anew"
         ) from error
-
-
-def _parts(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, list[str]]:
-    """Training items, validation items where an epoch is chosen, and what the user should know of them."""
-    items, check = data.train(), data.validation()
-    for name, part in (("training", items), ("validation", check)):
-        if part.labels is None:
-            raise BadConfig(f"data={data.name} has no labels of its {name} items; training needs classes")
-    remarks = []
-    tested = [part.labels for part in (data.queries(), data.gallery()) if part.labels is not None]
-    test = np.concatenate(tested) if tested else np.empty(0, np.int64)
-    for name, seen in (("trained on", items.labels), ("chosen by", check.labels)):
-        both = np.intersect1d(np.asarray(seen), test)
-        if len(both):
-            remarks.append(f"{len(both)} classes of the test are {name}, so its metrics are not of unseen classes")
-    if not settings.validate:
-        return _joined(items, check), None, remarks
-    if not len(check):
-        raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
-    return items, check, remarks
 
 
 def _doubts(encoder: Encoder, recipe: Recipe, where: Where) -> list[str]:
@@ -233,22 +215,6 @@ def _doubts(encoder: Encoder, recipe: Recipe, where: Where) -> list[str]:
             "batch norms of random weights are frozen, so nothing is normalised: trainer.freeze_batch_norm=false"
         )
     return said
-
-
-def _joined(a: Items, b: Items) -> Items:
-    def read(row: int) -> dict[str, NDArray[np.uint8]]:
-        return a.read(row) if row < len(a) else b.read(row - len(a))
-
-    return Items(
-        [*a.keys, *b.keys],
-        read,
-        lambda: json_digest([a.fingerprint, b.fingerprint]),
-        np.concatenate([np.asarray(a.labels), np.asarray(b.labels)]),
-    )
-
-
-def _prints(*parts: Items | None) -> list[str | None]:
-    return [None if part is None else part.fingerprint for part in parts]
 
 
 def _key(encoder: Encoder, recipe: Recipe, seen: list[Any], where: Where) -> str:
@@ -265,11 +231,6 @@ def _version_of_losses() -> str | None:
         return version("pytorch-metric-learning")
     except PackageNotFoundError:
         return None  # a loss of our own needs none
-
-
-def _part(items: Items, name: str, preprocessing: Preprocessing, where: Where, told: Told) -> Part:
-    reading = Reading(items, "image", preprocessing, where.embed)
-    return Part(items, pixels(reading, where.cache, lambda done, total: told(f"read {name} images", done, total)))
 
 
 @contextmanager

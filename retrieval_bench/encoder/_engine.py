@@ -19,7 +19,7 @@ from retrieval_bench.errors import BadConfig, MissingExtra
 if TYPE_CHECKING:
     from torch import nn
 
-Images = NDArray[np.uint8]  # [b, size, size, 3]
+Images = NDArray[np.uint8]  # [b, size, size, c]
 Vectors = NDArray[np.float32]  # [b, dim]
 
 
@@ -104,10 +104,10 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, batches: Iterable[Images]) -> Iterator[Vectors]:
-        """uint8 [b, size, size, 3] → float32 [b, dim] for each batch, in order; reads ahead by a few batches."""
+        """uint8 [b, size, size, c] → float32 [b, dim] for each batch, in order; reads ahead by a few batches."""
 
     def one(self, image: Images) -> Vectors:
-        """The vector [dim] of one prepared image [size, size, 3]."""
+        """The vector [dim] of one prepared image [size, size, c]."""
         (vectors,) = self.run([image[None]])
         alone: Vectors = vectors[0]
         return alone
@@ -136,7 +136,8 @@ def open_engine(
         _need_openvino()
         from retrieval_bench.encoder._openvino import OpenVino, converted
 
-        engine: Engine = OpenVino(converted(graph, preprocessing.size, folder), choice.precision, single)
+        shape = (preprocessing.size, preprocessing.size, preprocessing.channels)
+        engine: Engine = OpenVino(converted(graph, shape, folder), choice.precision, single)
     else:
         engine = TorchEngine(graph, choice)
     engine.preprocessing = preprocessing

@@ -1,4 +1,4 @@
-"""The torch modules behind `base`: what an encoder is, and what a pooling is."""
+"""The torch modules behind `base`: what an encoder is, what a pooling is, and what puts frames together over time."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class Encoder(nn.Module, ABC):
     Attributes:
         inputs: names of the tensors that `forward` takes.
         dim: columns of the output.
+        blocks: named column ranges (start, stop) of a vector of several streams; none of one stream.
         head_weights: of a trained head that came with the weights' file, without the prefix `head.`; empty otherwise.
         head_node: the configuration of that head; none otherwise.
     """
 
     inputs: tuple[str, ...]
     dim: int
+    blocks: dict[str, tuple[int, int]] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,6 +45,18 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """Architecture, weights, pooling and library version as JSON, for the record."""
+
+    def frames(self) -> dict[str, Encoder]:
+        """What encodes the single frames of each input, where inputs are clips; empty where they are images."""
+        return {}
+
+    def over_time(self, features: dict[str, Tensor], lengths: dict[str, Tensor]) -> Tensor:
+        """Vectors of frames, as `frames` give them → vectors of clips [b, dim]; only where inputs are clips.
+
+        Args:
+            features: float [b, t, c] of each input, 0 behind the end of a clip. lengths: int64 [b], frames of each.
+        """
+        raise TypeError(f"{type(self).__name__} takes images, which have no frames")
 
     def exported(self) -> dict[str, Tensor]:
         """Every parameter and buffer, named as `encoder.weights=FILE` takes them."""
@@ -91,6 +105,15 @@ class Headed(Encoder):
         """The encoder's."""
         return self.encoder.preprocessing(native_size)
 
+    def frames(self) -> dict[str, Encoder]:
+        """The encoder's."""
+        return self.encoder.frames()
+
+    def over_time(self, features: dict[str, Tensor], lengths: dict[str, Tensor]) -> Tensor:
+        """The encoder's, projected."""
+        embeddings: Tensor = self.head(self.encoder.over_time(features, lengths))
+        return embeddings
+
     def describe(self) -> dict[str, Any]:
         """The encoder's, the head, and how both were trained."""
         return self.encoder.describe() | {"dim": self.dim, "head": repr(self.head)} | self.origin
@@ -115,3 +138,39 @@ class Pool(nn.Module, ABC):
     def describe(self) -> dict[str, Any]:
         """Name and parameters as JSON."""
         return {"pool": type(self).__name__}
+
+
+class Temporal(nn.Module, ABC):
+    """Vectors of the frames of a clip → one vector.
+
+    Constructors take `dim`, the columns of a frame's vector, which the encoder knows; the rest comes from the
+    configuration.
+
+    Attributes:
+        out: columns of the result.
+    """
+
+    out: int
+
+    @abstractmethod
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Float [b, t, dim] with 0 behind the end of a clip, and int64 [b] frames of each → [b, out]."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Name and parameters as JSON."""
+
+
+def by_frames(encoder: Encoder, inputs: dict[str, Tensor]) -> Tensor:
+    """Clips of one length → vectors [b, dim]: every frame encoded, then put together.
+
+    Args:
+        inputs: normalised floats [b, t, c, size, size] of each input.
+    """
+    features, lengths = {}, {}
+    for name, frame in encoder.frames().items():
+        clips = inputs[name]
+        b, t = clips.shape[:2]
+        features[name] = frame({"image": clips.flatten(0, 1)}).view(b, t, -1)
+        lengths[name] = torch.full((b,), t, dtype=torch.int64)
+    return encoder.over_time(features, lengths)

@@ -81,8 +81,11 @@ def kept(folder: Path) -> Any | None:
         return None
 
 
-def converted(graph: nn.Module, size: int, folder: Path | None) -> Any:
+def converted(graph: nn.Module, shape: tuple[int, int, int], folder: Path | None) -> Any:
     """The graph as an OpenVINO model; kept in `folder`, since converting takes seconds and reading does not.
+
+    Args:
+        shape: of one image: size, size, channels.
 
     Raises:
         EngineError: OpenVINO has no operation for a part of it.
@@ -92,11 +95,11 @@ def converted(graph: nn.Module, size: int, folder: Path | None) -> Any:
     import torch
 
     ov = import_openvino()
-    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    example = torch.zeros(2, *shape, dtype=torch.uint8)
     try:
         # Tracing is deprecated in torch and warns about shapes; OpenVINO uses it.
         with _quiet(), torch.inference_mode():
-            model = ov.convert_model(graph, example_input=example, input=[ov.PartialShape([-1, size, size, 3])])
+            model = ov.convert_model(graph, example_input=example, input=[ov.PartialShape([-1, *shape])])
     except (RuntimeError, TypeError, ValueError, ov.frontend.OpConversionFailure) as error:
         raise EngineError(f"OpenVINO cannot convert it: {_first_line(error)}") from error
     if folder is not None:

@@ -19,6 +19,7 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_FAST = ("bilinear", "bicubic")  # have a kernel for bytes of any number of channels
 _LONGEST = 3  # times the short side
 _Resize = Callable[[NDArray[np.uint8], tuple[int, int], str], NDArray[np.uint8]]
 
@@ -38,17 +39,27 @@ class Preprocessing:
     size: int
     resize: int | None
     interpolation: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if self.interpolation not in INTERPOLATIONS:
             raise BadConfig(f"interpolation={self.interpolation}: type one of {', '.join(INTERPOLATIONS)}")
+        if self.channels != 3 and self.interpolation not in _FAST:
+            raise BadConfig(
+                f"interpolation={self.interpolation} is for pictures of three channels, not of {self.channels}; type"
+                f" {' or '.join(_FAST)}"
+            )
         if self.size < 1 or (self.resize is not None and self.resize < self.size):
             raise BadConfig(
                 f"an input of {self.size} pixels cannot be cut from a short side of {self.resize};"
                 " type an input_size of 1 or more and a crop in (0, 1]"
             )
+
+    @property
+    def channels(self) -> int:
+        """Of an image: 3, or 2 L of a stack of L fields of optical flow."""
+        return len(self.mean)
 
     def describe(self) -> dict[str, Any]:
         """The values as JSON, for cache keys and the record."""
@@ -61,7 +72,9 @@ class Preprocessing:
 
 
 def prepare(image: NDArray[np.uint8], how: Preprocessing) -> NDArray[np.uint8]:
-    """Resize the short side and cut the centre: [height, width, 3] → [size, size, 3], both uint8.
+    """Resize the short side and cut the centre: [height, width, c] → [size, size, c], both uint8.
+
+    Fields of optical flow keep their values: they stay displacements in pixels of the size that they were found at.
 
     Bilinear and bicubic go through torch's antialiased kernel for bytes, which takes a quarter of Pillow's time and
     always resizes along the width first, as Pillow does (Pillow 13 resizes some upright images along the height first
@@ -97,7 +110,8 @@ def _prepared(image: NDArray[np.uint8], how: Preprocessing, fast: _Resize) -> ND
 
 def _is_fast(image: NDArray[np.uint8], how: Preprocessing) -> bool:
     """The kernel resizes the whole image, which is wasteful for a very long one."""
-    return how.interpolation in ("bilinear", "bicubic") and max(image.shape[:2]) <= _LONGEST * min(image.shape[:2])
+    longest = _LONGEST * min(image.shape[:2]) if how.channels == 3 else max(image.shape[:2])
+    return how.interpolation in _FAST and max(image.shape[:2]) <= longest
 
 
 def _torch(image: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ _MOST_BITS = 22
 
 
 def resized(image: NDArray[np.uint8], shape: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """Resize [height, width, 3] to `shape` (height, width), uint8.
+    """Resize [height, width, c] to `shape` (height, width), uint8.
 
     Args:
         interpolation: bilinear or bicubic.
@@ -38,13 +38,13 @@ def resized(image: NDArray[np.uint8], shape: tuple[int, int], interpolation: str
 
 
 def _turned(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """[a, b, 3] → [b, a, 3], in one piece; whole pixels move, which is much faster than three bytes apart."""
-    a, b, _ = image.shape
-    return np.ascontiguousarray(image.view("V3").reshape(a, b).T).view(np.uint8).reshape(b, a, 3)
+    """[a, b, c] → [b, a, c], in one piece; whole pixels move, which is much faster than their bytes apart."""
+    a, b, channels = image.shape
+    return np.ascontiguousarray(image.view(f"V{channels}").reshape(a, b).T).view(np.uint8).reshape(b, a, channels)
 
 
 def _along_first(image: NDArray[np.uint8], n_out: int, bands: Sequence[_Band]) -> NDArray[np.uint8]:
-    """[n, m, 3] → [n_out, m, 3]."""
+    """[n, m, c] → [n_out, m, c]."""
     n, m, channels = image.shape
     flat = image.reshape(n, m * channels).astype(np.float64)
     small = np.empty((n_out, m * channels), np.uint8)

@@ -20,11 +20,11 @@ class Normalised(nn.Module):
         mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
         self.shift: Tensor
         self.scale: Tensor
-        self.register_buffer("shift", (mean * 255).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("scale", (1 / (std * 255)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", (mean * 255).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("scale", (1 / (std * 255)).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """uint8 [b, size, size, 3] → float32 [b, dim]; the permuted view is channels-last without a copy."""
+        """uint8 [b, size, size, c] → float32 [b, dim]; the permuted view is channels-last without a copy."""
         pixels = images.permute(0, 3, 1, 2).float()
         vectors: Tensor = self.encoder({"image": (pixels - self.shift) * self.scale})
         return vectors.float()

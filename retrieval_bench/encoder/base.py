@@ -1,7 +1,7 @@
 """What an encoder is, what its input looks like, and what runs it.
 
-`Encoder`, `Headed` and `Pool` are torch modules; torch is imported when one of them is first named, so that a kept
-engine (`kept_engine`) answers without it.
+`Encoder`, `Headed`, `Pool` and `Temporal` are torch modules; torch is imported when one of them is first named, so
+that a kept engine (`kept_engine`) answers without it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from retrieval_bench.encoder._engine import (
 from retrieval_bench.encoder._preprocess import Preprocessing, prepare, prepare_alone
 
 if TYPE_CHECKING:
-    from retrieval_bench.encoder._module import Encoder, Headed, Pool
+    from retrieval_bench.encoder._module import Encoder, Headed, Pool, Temporal, by_frames
     from retrieval_bench.encoder._weights import HEAD, differences, fill_named, read_torch, tensors_of
 
 __all__ = [
@@ -38,6 +38,8 @@ __all__ = [
     "Pool",
     "Precision",
     "Preprocessing",
+    "Temporal",
+    "by_frames",
     "differences",
     "disagreement",
     "engine_choices",
@@ -53,7 +55,7 @@ __all__ = [
 if not TYPE_CHECKING:  # so that a type checker still finds misspelt names
 
     def __getattr__(name: str) -> Any:
-        if name in {"Encoder", "Headed", "Pool"}:
+        if name in {"Encoder", "Headed", "Pool", "Temporal", "by_frames"}:
             from retrieval_bench.encoder import _module
 
             return getattr(_module, name)

@@ -13,6 +13,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from retrieval_bench.encoder._stem import Stem, with_channels
 from retrieval_bench.encoder._weights import (
     Source,
     fill_named,
@@ -29,6 +30,7 @@ from retrieval_bench.errors import BadConfig, DataNotFound
 _PACKAGE_DATA = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 
 _POOL = "pool."  # before the names of a trained pooling
+_GREY = 128 / 255  # a field of optical flow says 0 by it
 
 # timm's files whose models have `dynamic_img_size`
 _ANY_SIZE = frozenset({"vision_transformer", "deit", "eva"})
@@ -48,9 +50,12 @@ class ImageEncoder(Encoder):
         pool: what follows the feature map; none: the model's own.
         seed: decides random weights, and nothing else.
         input_size: pixels; none: the data set's native size, else the model's data config.
-        mean, std: per channel, of values in [0, 1]; none: the model's data config, or the package's (x − 127)/128.
+        mean, std: per channel, of values in [0, 1]; none: the model's data config, or the package's (x − 127)/128; of
+            other channels than three: the mean of these over the three, around the middle grey 128 that stands for 0.
         crop: share of the resized short side that is kept; none: the model's data config (1 for native-size images).
         interpolation: nearest, bilinear, bicubic or lanczos; none: the model's data config.
+        channels: of the images; 2 L for a stack of L fields of optical flow.
+        stem: mean or tile: how weights over RGB become weights over other channels.
 
     Raises:
         BadConfig: unknown model (names the nearest ones), a package that is not installed, a wrong value.
@@ -72,11 +77,18 @@ class ImageEncoder(Encoder):
         std: Sequence[float] | None = None,
         crop: float | None = None,
         interpolation: str | None = None,
+        channels: int = 3,
+        stem: Stem = Stem.MEAN,
     ) -> None:
         super().__init__()
         source = source_of(weights)
         told = told_by(source) if isinstance(source, Path) else {}
+        self._stem = _stem(channels, stem)
         self.backbone = _backbone(model, Source.NONE if told else source, seed)
+        if channels != 3:
+            with_channels(
+                self.backbone, str(_fact(self.backbone, "pretrained_cfg")["first_conv"]), channels, self._stem
+            )
         self.pool = pool
         if told and isinstance(source, Path):
             self._take_trained(told, source)
@@ -89,8 +101,9 @@ class ImageEncoder(Encoder):
         self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
         self._input_size = kept.get("size") if input_size is None else input_size
         self._crop = kept.get("crop") if crop is None else crop
-        self._mean = _three("mean", mean, config["mean"])
-        self._std = _three("std", std, config["std"])
+        flat = channels != 3
+        self._mean = _each("mean", mean, [_GREY] * channels if flat else config["mean"])
+        self._std = _each("std", std, [sum(config["std"]) / 3] * channels if flat else config["std"])
         self._interpolation = interpolation or str(config["interpolation"])
         fixed = bool(_fact(self.backbone, "pretrained_cfg").get("fixed_input_size"))
         self._one_size = fixed and not _takes_any_size(model)
@@ -134,6 +147,8 @@ class ImageEncoder(Encoder):
         known["pool"] = {"pool": "model"} if self.pool is None else self.pool.describe()
         if self._source is Source.NONE:
             known["seed"] = self._seed
+        if len(self._mean) != 3:
+            known |= {"channels": len(self._mean), "stem": str(self._stem)}
         return known
 
     def settings(self) -> dict[str, Any]:
@@ -216,8 +231,17 @@ def _classifier(backbone: nn.Module) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _three(name: str, given: Sequence[float] | None, default: Sequence[float]) -> tuple[float, float, float]:
+def _each(name: str, given: Sequence[float] | None, default: Sequence[float]) -> tuple[float, ...]:
     values = tuple(float(value) for value in (default if given is None else given))
-    if len(values) != 3 or (name == "std" and min(values) <= 0):
-        raise BadConfig(f"encoder.{name}={list(values)}: type three numbers, such as [0.5,0.5,0.5]")
+    if len(values) != len(default) or (name == "std" and min(values) <= 0):
+        example = "[0.5,0.5,0.5]" if len(default) == 3 else f"null, or {len(default)} of them"
+        raise BadConfig(f"encoder.{name}={list(values)}: type a number above 0 for each channel, such as {example}")
     return values
+
+
+def _stem(channels: int, stem: str) -> Stem:
+    if channels < 1:
+        raise BadConfig(f"encoder.channels={channels}: type 3, or 2 L for stacks of L fields of optical flow")
+    if stem not in list(Stem):
+        raise BadConfig(f"encoder.stem={stem}: type one of {', '.join(Stem)}")
+    return Stem(stem)

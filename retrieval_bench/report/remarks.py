@@ -47,9 +47,21 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         if wide:
             yield f"Equal scores leave open ({stage}): {_first(wide)}; ties stand in random order."
         yield from _targets(facts)
-        if (engine := facts.get("engine")) and engine.get("engine"):
-            yield f"Encoder ({stage}): {engine['engine']}, {engine['precision']}, {facts['preprocessing']['size']} px"
+        yield from _encoders(stage, facts)
     yield from _clients(record)
+
+
+def _encoders(stage: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """What computed the vectors; of clips for each input, which all go through one kind of engine."""
+    engine, how = facts.get("engine") or {}, facts.get("preprocessing") or {}
+    of = (
+        {stage: (engine, how)}
+        if "engine" in engine
+        else {f"{stage}, {name}": (engine[name], how[name]) for name in engine}
+    )
+    for name, (made, prepared) in of.items():
+        if made.get("engine"):
+            yield f"Encoder ({name}): {made['engine']}, {made['precision']}, {prepared['size']} px"
 
 
 def _clients(record: RunRecord) -> Iterator[str]:

@@ -1,0 +1,221 @@
+"""One encoder over the images, or the frames, of items: by the best engine, kept block by block on the disk."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench._item_batches import FRAMES, Batch, Reading, batches, check_unreadable
+from retrieval_bench._kept import features_of, model_key, store_of
+from retrieval_bench._row_store import RowStore
+from retrieval_bench.encoder.base import (
+    Device,
+    Engine,
+    EngineChoice,
+    EngineError,
+    EngineName,
+    Precision,
+    disagreement,
+    engine_choices,
+    open_engine,
+    prepare,
+)
+from retrieval_bench.errors import BadConfig, CorruptInput
+
+if TYPE_CHECKING:
+    from retrieval_bench.encoder.base import Encoder
+
+_log = logging.getLogger(__name__)
+
+_BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
+_WARM_UP, _TIMED = 3, 21  # runs of one item alone
+_CHECKED_ITEMS = 16  # encoded by torch too, before a compiled engine is trusted
+_LARGEST_DISAGREEMENT = {Precision.FLOAT32: 1e-5, Precision.BFLOAT16: 1e-2}  # 1 − cosine, against float32 torch
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is read, by which encoder of single images, and where it is kept. progress: (done, total) items."""
+
+    reading: Reading
+    encoder: Encoder
+    cache: Path
+    progress: Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Vectors of images, or of the frames of clips.
+
+    Attributes:
+        vectors: float32 [rows, dim], those of one item after the other.
+        frames: int64 [n] rows of each item: 0 where it could not be read.
+        unreadable: (key, reason). encoded: items that were encoded now.
+        engine: engine, precision, device, version, disagreement with torch (largest 1 − cosine, or none), and the key
+            under which the cache keeps its graph.
+        encode_ms: milliseconds of one decoded item alone (median of 21), preprocessing included; NaN without items.
+        key: names the vectors.
+    """
+
+    vectors: NDArray[np.float32]
+    frames: NDArray[np.int64]
+    unreadable: list[tuple[str, str]]
+    encoded: int
+    engine: dict[str, Any]
+    encode_ms: float
+    key: str
+
+
+def encode(job: Job) -> Encoded:
+    """Encode, or take from the cache; raises as `embed`."""
+    settings, weights = job.reading.settings, job.encoder.weights_fingerprint()
+    *doubtful, trusted = engine_choices(settings.engine, settings.precision, settings.device)
+    for choice in doubtful:
+        found = _by(choice, job, weights, may_refuse=True)
+        if isinstance(found, Encoded):
+            return found
+        _log.warning("%s is not used, %s is: %s", choice.engine, trusted.engine, found)
+    found = _by(trusted, job, weights, may_refuse=False)
+    if isinstance(found, Encoded):
+        return found
+    raise BadConfig(f"{found}; type embed.engine={EngineName.TORCH}")
+
+
+def _by(choice: EngineChoice, job: Job, weights: str, may_refuse: bool) -> Encoded | str:
+    """Encode with this engine, or say why it cannot be used (which is remembered)."""
+    reading = job.reading
+    key = model_key(job.encoder, weights, reading.preprocessing, choice)
+    clips = features_of(job.cache, key, reading.items, reading.name) if reading.clips else None
+    store = clips or store_of(job.cache, key, reading.items)
+    with store.locked(_log.warning):
+        before = store.state.setdefault("done", 0)
+        if not store.state["finished"]:
+            if "refused" not in store.state:
+                _complete(store, choice, job, job.cache / "engines" / key, may_refuse)
+            if "refused" in store.state:
+                return str(store.state["refused"])
+        return _encoded(store, job, key, len(reading.items) - before)
+
+
+def _complete(store: RowStore, choice: EngineChoice, job: Job, graph: Path, may_refuse: bool) -> None:
+    try:
+        engine = open_engine(job.encoder, job.reading.preprocessing, choice, graph)
+    except EngineError as error:
+        store.state["refused"] = str(error)
+        store.save_state()
+        return
+    if "engine" not in store.state:
+        apart = None if choice.engine is EngineName.TORCH else _apart(engine, job)
+        largest = _LARGEST_DISAGREEMENT[choice.precision]
+        if may_refuse and apart is not None and apart > largest:
+            store.state["refused"] = f"it disagrees with torch, 1 - cosine = {apart:.2g} where {largest:g} is allowed"
+            store.save_state()
+            return
+        store.state["engine"] = {**choice.describe(), "disagreement": apart}
+    if "encode_ms" not in store.state:
+        store.state["encode_ms"] = _encode_ms(choice, job, graph)
+    _encode(store, engine, job)
+
+
+def _apart(engine: Engine, job: Job) -> float | None:
+    """Largest 1 − cosine between the engine and float32 torch on the first images; none if none can be read."""
+    how = job.reading.preprocessing
+    first = [prepare(image, how) for array in _arrays(job) for image in array[:_CHECKED_ITEMS]][:_CHECKED_ITEMS]
+    if not first:
+        return None
+    images = np.stack(first)
+    torch_choice = EngineChoice(EngineName.TORCH, Precision.FLOAT32, Device.CPU)
+    reference = open_engine(job.encoder, job.reading.preprocessing, torch_choice, None)
+    return disagreement(next(engine.run([images])), next(reference.run([images])))
+
+
+def _encode_ms(choice: EngineChoice, job: Job, graph: Path) -> float | None:
+    """Median time of one decoded item alone; measured first, while no other one is being decoded."""
+    how = job.reading.preprocessing
+    array = next(_arrays(job), None)
+    if array is None:
+        return None
+    engine = open_engine(job.encoder, how, choice, graph, single=True)
+    times = []
+    for _ in range(_WARM_UP + _TIMED):
+        begin = perf_counter_ns()
+        for _ in engine.run([np.stack([prepare(image, how) for image in array])]):
+            times.append(perf_counter_ns() - begin)
+    return median(times[_WARM_UP:]) / 1e6
+
+
+def _arrays(job: Job) -> Iterator[NDArray[np.uint8]]:
+    """Of the first items that can be read, [t, height, width, c]; those that cannot are counted in their batch."""
+    for row in range(min(len(job.reading.items), _CHECKED_ITEMS)):
+        with suppress(CorruptInput):
+            array = job.reading.items.read(row)[job.reading.name]
+            yield array if job.reading.clips else array[None]
+
+
+def _encode(store: RowStore, engine: Engine, job: Job) -> None:
+    reading, state = job.reading, store.state
+    start, n, sent, how = state["done"], len(reading.items), deque[Batch](), reading.preprocessing
+    blank = np.zeros((1, how.size, how.size, how.channels), np.uint8)  # where nothing in a batch can be read
+    job.progress(start, n)
+
+    def feed() -> Iterator[NDArray[np.uint8]]:
+        for batch in batches(reading, start):
+            sent.append(batch)
+            yield batch.images if len(batch.images) else blank
+
+    unreadable, frames = state.setdefault("unreadable", []), state.setdefault("frames", [])
+    block, waiting = list[NDArray[np.float32]](), list[int]()
+    room = n * max(frames, default=FRAMES) if reading.clips else n
+    with store.appending(max(room, state["rows"]), (job.encoder.dim,)) as append:
+        for vectors in engine.run(feed()):
+            batch = sent.popleft()
+            done = batch.start + batch.count
+            block.append(_finite(vectors[: len(batch.images)], batch, job))
+            waiting += batch.frames
+            unreadable += [(reading.items.keys[batch.start + i], reason) for i, reason in batch.unreadable.items()]
+            check_unreadable(unreadable, reading)
+            if len(block) == _BATCHES_A_BLOCK or done == n:
+                state["done"] = done
+                frames += waiting
+                append(np.concatenate(block))
+                block, waiting = [], []
+            job.progress(done, n)
+
+
+def _finite(vectors: NDArray[np.float32], batch: Batch, job: Job) -> NDArray[np.float32]:
+    if not np.isfinite(vectors).all():
+        raise CorruptInput(
+            "the encoder gives NaN or infinite values in the batch that starts with"
+            f" {job.reading.items.keys[batch.start]}; its weights are damaged, or embed.precision=float32 is needed"
+        )
+    return vectors
+
+
+def _encoded(store: RowStore, job: Job, graph: str, encoded: int) -> Encoded:
+    n, state = len(job.reading.items), store.state
+    unreadable = [(str(key), str(reason)) for key, reason in state.get("unreadable", [])]
+    check_unreadable(unreadable, job.reading)
+    lost = {key for key, _ in unreadable}
+    of_images = [int(key not in lost) for key in job.reading.items.keys]  # older stores of images have no `frames`
+    frames = np.array(state["frames"] if job.reading.clips and n else of_images, np.int64)
+    given = state.get("encode_ms")
+    return Encoded(
+        vectors=store.read(),
+        frames=frames,
+        unreadable=unreadable,
+        encoded=encoded,
+        engine={**state["engine"], "graph": graph},
+        encode_ms=math.nan if given is None else float(given),
+        key=store.folder.name,
+    )

@@ -1,0 +1,73 @@
+"""What is trained on, and what an epoch is chosen by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval_bench._fit import Part
+from retrieval_bench._stored import Told, stored
+from retrieval_bench.data.base import Dataset, Items
+from retrieval_bench.encoder.base import Encoder
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.hashing import json_digest
+
+if TYPE_CHECKING:
+    from retrieval_bench.train import Trainer, Where
+
+
+def parts_of(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, list[str]]:
+    """Training items, validation items where an epoch is chosen, and what the user should know of them."""
+    items, check = data.train(), data.validation()
+    for name, part in (("training", items), ("validation", check)):
+        if part.labels is None:
+            raise BadConfig(f"data={data.name} has no labels of its {name} items; training needs classes")
+    remarks = []
+    tested = [part.labels for part in (data.queries(), data.gallery()) if part.labels is not None]
+    test = np.concatenate(tested) if tested else np.empty(0, np.int64)
+    for name, seen in (("trained on", items.labels), ("chosen by", check.labels)):
+        both = np.intersect1d(np.asarray(seen), test)
+        if len(both):
+            remarks.append(f"{len(both)} classes of the test are {name}, so its metrics are not of unseen classes")
+    if not settings.validate:
+        return _joined(items, check), None, remarks
+    if not len(check):
+        raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
+    return items, check, remarks
+
+
+def _joined(a: Items, b: Items) -> Items:
+    def read(row: int) -> dict[str, NDArray[np.uint8]]:
+        return a.read(row) if row < len(a) else b.read(row - len(a))
+
+    return Items(
+        [*a.keys, *b.keys],
+        read,
+        lambda: json_digest([a.fingerprint, b.fingerprint]),
+        np.concatenate([np.asarray(a.labels), np.asarray(b.labels)]),
+    )
+
+
+def prints(*parts: Items | None) -> list[str | None]:
+    return [None if part is None else part.fingerprint for part in parts]
+
+
+def seen_by(encoder: Encoder, native_size: int | None) -> Any:
+    """How what is read becomes inputs."""
+    frames = encoder.frames()
+    if not frames:
+        return encoder.preprocessing(native_size).describe()
+    return {name: frame.preprocessing(native_size).describe() for name, frame in frames.items()}
+
+
+def part_of(  # noqa: PLR0917  (six: the ceiling)
+    encoder: Encoder, native_size: int | None, where: Where, items: Items, name: str, told: Told
+) -> Part:
+    """Read some items for an encoder; raises as `stored`."""
+
+    def named(task: str, done: int, total: int) -> None:
+        told(f"{task} for {name}", done, total)
+
+    return Part(items, stored(items, encoder, native_size, where.embed, where.cache, named))

@@ -33,6 +33,7 @@ EXTRAS = {
     "download": ("gdown",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "train": ("pytorch_metric_learning",),
+    "video": ("av", "cv2"),
     "peers": ("pytorch_metric_learning",),
 }
 

@@ -140,7 +140,7 @@ def test_layers(file: Path) -> None:
     for name in ours(file):
         other, _, rest = name.partition(".")
         if other == here and other in FOLDERS:
-            assert rest == "base" or rest.startswith("_") or here in {"metric", "report"}, (
+            assert rest == "base" or rest.startswith("_") or here in {"metric", "report", "media"}, (
                 f"{file.name} imports its neighbour {name}"
             )
         elif layer(here) == 1 and layer(other) == 1:

@@ -53,10 +53,10 @@ class Problems:
         raise kind(f"{self._where}{len(texts)} things are wrong:{lines}")
 
 
-def shorten(names: Iterable[object]) -> str:
+def shorten(names: Iterable[object], shown: int = SHOWN) -> str:
     """The first few names, and that there are more; a line break in a name is written as \\n."""
     said = [name if name.isprintable() else ascii(name) for name in map(str, names)]
-    return ", ".join(said[:SHOWN]) + (", …" if len(said) > SHOWN else "")
+    return ", ".join(said[:shown]) + (", …" if len(said) > shown else "")
 
 
 def need_root(root: str | None, layout: str, folders: Sequence[str] = ()) -> Path:

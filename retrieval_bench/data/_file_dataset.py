@@ -1,8 +1,9 @@
-"""The data set that a table of image files makes."""
+"""The data set that a table of image or video files makes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from retrieval_bench.data._files import FileTable, Part
@@ -11,20 +12,32 @@ from retrieval_bench.types import GroundTruth
 
 
 class FileDataset(Dataset):
-    """Image files in parts, each part made once, when it is asked for. A data set finds its files and hands them over.
+    """Files in parts, each part made once, when it is asked for. A data set finds its files and hands them over.
 
     Args:
         table: the files. Where some are `Part.TEST`, each of these is searched among the others.
         split: how the parts were made, for the protocol.
         crop: likewise.
         image_size: side in pixels if all images are squares of this size, else none.
+        searched: parts that are the gallery together, where some files are `Part.QUERY`; with `Part.TRAIN` among them
+            the gallery is trained on.
     """
 
-    def __init__(self, table: FileTable, split: str, crop: str = "none", image_size: int | None = None) -> None:
+    def __init__(
+        self,
+        table: FileTable,
+        split: str,
+        crop: str = "none",
+        image_size: int | None = None,
+        searched: Sequence[Part] = (Part.GALLERY,),
+    ) -> None:
         self._table, self._split, self._crop = table, split, crop
+        self._searched = tuple(searched)
         self.image_size = image_size
+        if table.clip is not None:
+            self.inputs = table.clip.inputs
         self._sizes = {part: count for part, count in Counter(table.parts).items() if count}
-        self._made: dict[Part, Items] = {}
+        self._made: dict[tuple[Part, ...], Items] = {}
 
     def train(self) -> Items:
         """Files of the training part; without labels, the gallery."""
@@ -39,8 +52,8 @@ class FileDataset(Dataset):
         return self._items(Part.TEST if self._one_set else Part.QUERY)
 
     def gallery(self) -> Items:
-        """Files of the gallery part, else of the test part."""
-        return self._items(Part.TEST if self._one_set else Part.GALLERY)
+        """Files of the gallery part (or the parts that are it together), else of the test part."""
+        return self._items(Part.TEST) if self._one_set else self._items(*self._searched)
 
     def truth(self) -> GroundTruth | None:
         """Equal label = relevant; the query itself (by id) and its group are ignored; none without labels."""
@@ -58,23 +71,31 @@ class FileDataset(Dataset):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Split, self and group rule, crop, sizes."""
-        one_set, groups = self._one_set, self._table.groups
+        """Split, self and group rule, crop (of images) or clip (of videos), sizes."""
+        one_set, table = self._one_set, self._table
+        word = "image" if table.clip is None else "video"
+        sizes = {part.value: self._sizes[part] for part in Part if part in self._sizes}
+        if len(self._searched) > 1 and not one_set:
+            sizes[Part.GALLERY.value] = sum(self._sizes.get(part, 0) for part in self._searched)
         return {
             "split": self._split,
-            "self": "each test image is searched among the others; itself ignored by id" if one_set else "none",
-            "group": "none" if groups is None else "gallery items of the query's group are ignored",
-            "crop": self._crop,
-            "image_size": self.image_size,
-            "sizes": {part.value: self._sizes[part] for part in Part if part in self._sizes},
+            "self": f"each test {word} is searched among the others; itself ignored by id" if one_set else "none",
+            "group": "none" if table.groups is None else "gallery items of the query's group are ignored",
+            **(
+                {"crop": self._crop, "image_size": self.image_size}
+                if table.clip is None
+                else {"clip": table.clip.describe()}
+            ),
+            "sizes": sizes,
         }
 
     @property
     def _one_set(self) -> bool:
         return Part.TEST in self._sizes
 
-    def _items(self, part: Part) -> Items:
-        """The same object for the same part, always."""
-        if part not in self._made:
-            self._made[part] = self._table.items(self._table.rows(part))
-        return self._made[part]
+    def _items(self, *parts: Part) -> Items:
+        """The same object for the same files, always."""
+        parts = tuple(part for part in parts if part in self._sizes) or parts  # empty parts add nothing
+        if parts not in self._made:
+            self._made[parts] = self._table.items(self._table.rows(*parts))
+        return self._made[parts]

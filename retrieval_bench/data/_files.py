@@ -1,4 +1,4 @@
-"""What the data sets made of image files share: a table of files, read one by one, and how classes are split."""
+"""What the data sets made of image or video files share: a table of files, read one by one; how classes are split."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,12 @@ from numpy.typing import NDArray
 from retrieval_bench.data._checks import Problems, shorten
 from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.errors import CorruptInput, DataNotFound
+from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
 from retrieval_bench.media.image import Pixels, decode
+
+if TYPE_CHECKING:  # data sets of images do without the decoder of videos
+    from retrieval_bench.media.clip import Clip
 
 
 class Part(StrEnum):
@@ -34,14 +39,15 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class FileTable:
-    """Image files and what is known about them; row i of every column is file i.
+    """Image or video files and what is known about them; row i of every column is file i.
 
     Attributes:
         paths: relative to root with forward slashes; the items' keys. Unique.
         parts: `Part` of each file.
         labels, groups: int64 [n] or none. label_names: label → name for people.
         boxes: int64 [n, 4] in pixels (left, top, right, bottom; right and bottom exclusive) to crop to, or none;
-            a row of zeros keeps the whole image.
+            a row of zeros keeps the whole image. Of images only.
+        clip: what is read of each file if they are videos; none: they are images.
 
     Raises:
         CorruptInput: a path that stands twice or is absolute.
@@ -54,18 +60,21 @@ class FileTable:
     groups: NDArray[np.int64] | None = None
     boxes: NDArray[np.int64] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
+    clip: Clip | None = None
 
     def __post_init__(self) -> None:
         problems = Problems(self.root)
         check_paths(self.paths, problems)
         problems.raise_any()
 
-    def rows(self, part: Part) -> NDArray[np.int64]:
-        """Rows of one part, in table order."""
-        return np.flatnonzero(np.array([p is part for p in self.parts], dtype=bool)).astype(np.int64)
+    def rows(self, *parts: Part) -> NDArray[np.int64]:
+        """Rows of these parts, in table order."""
+        return np.flatnonzero(np.array([part in parts for part in self.parts], dtype=bool)).astype(np.int64)
 
     def read(self, row: int) -> Arrays:
         """Decode (and crop) the file of one row; CorruptInput gives the reason."""
+        if self.clip is not None:
+            return self.clip.read(self.root / self.paths[row])
         pixels = decode(_read_bytes(self.root / self.paths[row]))
         return {"image": pixels if self.boxes is None else _crop(pixels, self.boxes[row])}
 
@@ -82,6 +91,8 @@ class FileTable:
 
     def _fingerprint(self, rows: NDArray[np.int64]) -> str:
         digest = blake2b(digest_size=16)
+        if self.clip is not None:  # decides what an item is, as the bytes do
+            digest.update(json_digest(self.clip.describe()).encode())
         with ThreadPoolExecutor(max(4, 2 * cores())) as pool:
             paths = (self.root / self.paths[row] for row in rows)
             for row, content in zip(rows, pool.map(_content, paths, chunksize=64), strict=True):
@@ -162,6 +173,18 @@ def label_codes(names: Sequence[str]) -> tuple[NDArray[np.int64], dict[int, str]
     return codes.astype(np.int64), dict(enumerate(unique.tolist()))
 
 
+def group_codes(names: Sequence[str]) -> NDArray[np.int64]:
+    """Equal name, equal group; a blank name is a group of its own: [n].
+
+    >>> group_codes(["b", "", "b", ""]).tolist()
+    [1, 3, 1, 5]
+    """
+    codes, known = label_codes(names)
+    alone = np.array([not known[code] for code in codes.tolist()], dtype=bool)
+    codes[alone] = len(known) + np.flatnonzero(alone)
+    return codes
+
+
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -172,7 +195,8 @@ def _read_bytes(path: Path) -> bytes:
 def _content(path: Path) -> bytes:
     """Digest of a file's bytes; of the reason where it cannot be opened (the item is then listed as unreadable)."""
     try:
-        return blake2b(path.read_bytes(), digest_size=16).digest()
+        with path.open("rb") as file:  # piece by piece: a video may be larger than the memory
+            return file_digest(file, partial(blake2b, digest_size=16)).digest()
     except OSError as error:
         return f"cannot be opened: {error.strerror}".encode()
 

@@ -1,4 +1,4 @@
-"""Reading a table of images: its cells as text, and what is wrong with them, all at once."""
+"""Reading a table of images or videos: its cells as text, and what is wrong with them, all at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from retrieval_bench.data._checks import Problems, shorten
-from retrieval_bench.data._files import Part, label_codes
+from retrieval_bench.data._files import Part, group_codes, label_codes
 from retrieval_bench.errors import CorruptInput
 
 
@@ -34,10 +34,11 @@ VALUES = {
 }
 NEEDED = {Column.SPLIT: (Part.TEST,), Column.ROLE: (Part.QUERY, Part.GALLERY)}
 NO_TEXT = (list, tuple, dict, np.ndarray, bytes)
-LAYOUT = (
+VIDEO_LAYOUT = (
     "a .csv or .parquet with columns path, label, and split (train, validation, test) or role (train, validation,"
-    " query, gallery); optional: group, and a box x1, y1, x2, y2"
+    " query, gallery); optional: group"
 )
+LAYOUT = f"{VIDEO_LAYOUT}, and a box x1, y1, x2, y2"
 
 
 def read_csv(path: Path) -> pd.DataFrame:
@@ -80,12 +81,13 @@ class Rows:
     """The columns of a table as the data set needs them; every problem is added, and what is wrong stays blank.
 
     Args:
-        table: one row an image.
+        table: one row a file.
         problems: where to tell what is wrong. Ask nothing of the columns after one was added.
+        layout: what the table should hold, for the message.
     """
 
-    def __init__(self, table: pd.DataFrame, problems: Problems) -> None:
-        self._table, self._problems = table, problems
+    def __init__(self, table: pd.DataFrame, problems: Problems, layout: str = LAYOUT) -> None:
+        self._table, self._problems, self._layout = table, problems, layout
         self._columns = [str(name) for name in table.columns]
         self.role = self._role()
         if table.empty:
@@ -125,10 +127,7 @@ class Rows:
         """Codes of the groups, a blank one alone; none without the column."""
         if Column.GROUP not in self._columns:
             return None
-        codes, names = label_codes(self._cells(Column.GROUP))
-        alone = np.array([not names[code] for code in codes.tolist()], dtype=bool)
-        codes[alone] = len(names) + np.flatnonzero(alone)
-        return codes
+        return group_codes(self._cells(Column.GROUP))
 
     def boxes(self) -> NDArray[np.int64] | None:
         """[n, 4], zeros where blank; none without the four columns."""
@@ -159,7 +158,7 @@ class Rows:
         lost += [] if roles else ["split (or role)"]
         if lost:
             self._problems.add(
-                f"it has no column {', '.join(lost)}; it has {', '.join(self._columns)}. Needed: {LAYOUT}"
+                f"it has no column {', '.join(lost)}; it has {', '.join(self._columns)}. Needed: {self._layout}"
             )
         if len(roles) > 1:
             self._problems.add("it has both split and role; keep one of the two columns")

@@ -27,7 +27,22 @@ if TYPE_CHECKING:
 
 
 _KEYS = frozenset(
-    {"pool", "encoder", "embed", "data", "transform", "search", "metric", "measure", "logger", "name", "seed", "stage"}
+    {
+        "pool",
+        "encoder",
+        "embed",
+        "clip",
+        "flow",
+        "data",
+        "transform",
+        "search",
+        "metric",
+        "measure",
+        "logger",
+        "name",
+        "seed",
+        "stage",
+    }
     | {"similarity", "k", "cuts", "target", "force", "strict", "allow", "paths", *TRAINING}
 )
 

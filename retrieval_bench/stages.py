@@ -218,7 +218,7 @@ def _remedy(missing: list[str], data: Dataset) -> str:
     if "image" in missing:
         return "; for videos type encoder=frames, encoder=lstm or encoder=two_stream"
     if "flow" in missing and "rgb" in data.inputs:
-        return "; for optical flow type clip/flow=dis"
+        return "; for optical flow type flow=dis"
     return "; clips come from data=ucf101, data=video_folder or data=motions, for instance"
 
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from retrieval_bench._item_batches import Embed, Reading
-from retrieval_bench._pixels import Loader, Pixels, pixels
+from retrieval_bench._pixels import Pixels, pixels
+from retrieval_bench._stored import Images, Loader
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import Preprocessing, prepare
 from retrieval_bench.errors import CorruptInput, OutOfSpace, TooManyUnreadable
@@ -219,14 +220,15 @@ def test_two_processes_decode_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
 def loader(found: Pixels) -> Loader:
     labels = Source().items.labels
     assert labels is not None
-    return Loader(found, PKSampler(4, 2, None, labels=labels[found.kept], seed=0))
+    return Loader(Images(found), PKSampler(4, 2, None, labels=labels[found.kept], seed=0))
 
 
 def test_the_loader_gives_the_samplers_batches(tmp_path: Path) -> None:
     found = run(Source(bad=(3,)), tmp_path, settings=Embed(batch_size=4, max_unreadable=0.1))
     given = loader(found)
     assert len(given) == 39 // 8
-    for (images, rows), wanted in zip(given, loader(found).sampler, strict=True):
+    for (inputs, rows), wanted in zip(given, loader(found).sampler, strict=True):
+        images = inputs["image"]
         assert rows.tolist() == wanted
         assert images.dtype == torch.uint8 and images.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(images.permute(0, 2, 3, 1), torch.from_numpy(expected(found.kept[wanted].tolist())))
@@ -253,9 +255,9 @@ def test_lightning_sets_epochs_and_resumes(stop: int, tmp_path: Path) -> None:
             super().__init__()
             self.weight, self.rows, self._until = torch.nn.Parameter(torch.ones(())), [], until
 
-        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        def training_step(self, batch: tuple[dict[str, torch.Tensor], torch.Tensor]) -> torch.Tensor:
             self.rows.append(batch[1].tolist())
-            return self.weight * batch[0].float().mean()
+            return self.weight * batch[0]["image"].float().mean()
 
         def on_train_batch_end(self, *_: object) -> None:
             if len(self.rows) == self._until:

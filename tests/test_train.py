@@ -20,7 +20,8 @@ from retrieval_bench.commands import main
 from retrieval_bench.data.base import Dataset, Items
 from retrieval_bench.errors import BadConfig, CorruptInput, RetrievalBenchError
 from retrieval_bench.record import RunRecord
-from retrieval_bench.train import Trainer, _parts
+from retrieval_bench._material import parts_of
+from retrieval_bench.train import Trainer
 
 
 @pytest.fixture
@@ -249,10 +250,10 @@ class Parts(Dataset):
 
 def test_classes_on_both_sides_are_told() -> None:
     settings = Trainer()
-    assert _parts(Parts((6, 7)), settings)[2] == []
-    assert _parts(Parts((3, 4, 5, 6)), settings)[2] == [
+    assert parts_of(Parts((6, 7)), settings)[2] == []
+    assert parts_of(Parts((3, 4, 5, 6)), settings)[2] == [
         "1 classes of the test are trained on, so its metrics are not of unseen classes",
         "2 classes of the test are chosen by, so its metrics are not of unseen classes",
     ]
-    joined, none, _ = _parts(Parts((6, 7)), Trainer(validate=False))
+    joined, none, _ = parts_of(Parts((6, 7)), Trainer(validate=False))
     assert none is None and np.unique(joined.labels).tolist() == [0, 1, 2, 3, 4, 5]

@@ -100,18 +100,16 @@ class ImageEncoder(Encoder):
         config.update({name: kept[name] for name in ("mean", "std", "interpolation") if name in kept})
         self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
         self._input_size = kept.get("size") if input_size is None else input_size
-        self._crop = kept.get("crop") if crop is None else crop
-        flat = channels != 3
-        self._mean = _each("mean", mean, [_GREY] * channels if flat else config["mean"])
-        self._std = _each("std", std, [sum(config["std"]) / 3] * channels if flat else config["std"])
+        self._crop = kept.get("crop") if crop is None else _share("crop", crop)
+        if channels != 3:
+            config |= {"mean": [_GREY] * channels, "std": [sum(config["std"]) / 3] * channels}
+        self._mean, self._std = _each("mean", mean, config["mean"]), _each("std", std, config["std"])
         self._interpolation = interpolation or str(config["interpolation"])
         fixed = bool(_fact(self.backbone, "pretrained_cfg").get("fixed_input_size"))
         self._one_size = fixed and not _takes_any_size(model)
         self._prefix_tokens = int(getattr(self.backbone, "num_prefix_tokens", 0))
         self._channels = int(_fact(self.backbone, "num_features"))
         self.dim = int(_fact(self.backbone, "head_hidden_size")) if pool is None else self._channels * pool.factor
-        if crop is not None and not 0 < crop <= 1:
-            raise BadConfig(f"encoder.crop={crop}: type a number above 0 and up to 1")
 
     def _take_trained(self, told: Mapping[str, Any], file: Path) -> None:
         """The weights of a training, and the head that it ends in."""
@@ -217,6 +215,12 @@ def _backbone(model: str, source: Source | Path, seed: int) -> nn.Module:
     return backbone
 
 
+def _of_channels(backbone: nn.Module, channels: int, stem: Stem) -> nn.Module:
+    if channels != 3:
+        with_channels(backbone, str(_fact(backbone, "pretrained_cfg")["first_conv"]), channels, stem)
+    return backbone
+
+
 def _takes_any_size(model: str) -> bool:
     """Whether the model interpolates its positions when an image has another size than it was trained with."""
     return timm.models.model_entrypoint(model).__module__.rpartition(".")[2] in _ANY_SIZE
@@ -237,6 +241,12 @@ def _each(name: str, given: Sequence[float] | None, default: Sequence[float]) ->
         example = "[0.5,0.5,0.5]" if len(default) == 3 else f"null, or {len(default)} of them"
         raise BadConfig(f"encoder.{name}={list(values)}: type a number above 0 for each channel, such as {example}")
     return values
+
+
+def _share(name: str, value: float) -> float:
+    if not 0 < value <= 1:
+        raise BadConfig(f"encoder.{name}={value}: type a number above 0 and up to 1")
+    return value
 
 
 def _stem(channels: int, stem: str) -> Stem:

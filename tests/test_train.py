@@ -15,12 +15,12 @@ from small_training import TRAIN
 from retrieval_bench import _fit, run
 from retrieval_bench._headed import restored
 from retrieval_bench._learner import Batch, Learner
+from retrieval_bench._material import parts_of
 from retrieval_bench.cli import experiment
 from retrieval_bench.commands import main
 from retrieval_bench.data.base import Dataset, Items
 from retrieval_bench.errors import BadConfig, CorruptInput, RetrievalBenchError
 from retrieval_bench.record import RunRecord
-from retrieval_bench._material import parts_of
 from retrieval_bench.train import Trainer
 
 

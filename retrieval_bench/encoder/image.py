@@ -84,25 +84,17 @@ class ImageEncoder(Encoder):
         source = source_of(weights)
         told = told_by(source) if isinstance(source, Path) else {}
         self._stem = _stem(channels, stem)
-        self.backbone = _backbone(model, Source.NONE if told else source, seed)
-        if channels != 3:
-            with_channels(
-                self.backbone, str(_fact(self.backbone, "pretrained_cfg")["first_conv"]), channels, self._stem
-            )
+        self.backbone = _of_channels(_backbone(model, Source.NONE if told else source, seed), channels, self._stem)
         self.pool = pool
         if told and isinstance(source, Path):
             self._take_trained(told, source)
         self._model, self._source, self._seed = model, source, seed
-        config = dict(resolve_model_data_config(self.backbone))  # type: ignore[no-untyped-call]
-        if source is Source.PACKAGE:
-            config.update(_PACKAGE_DATA)
         kept = told.get("input", {})  # that the weights were trained with
-        config.update({name: kept[name] for name in ("mean", "std", "interpolation") if name in kept})
+        config = _data_config(self.backbone, source, channels)
+        config |= {name: kept[name] for name in ("mean", "std", "interpolation") if name in kept}
         self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
         self._input_size = kept.get("size") if input_size is None else input_size
         self._crop = kept.get("crop") if crop is None else _share("crop", crop)
-        if channels != 3:
-            config |= {"mean": [_GREY] * channels, "std": [sum(config["std"]) / 3] * channels}
         self._mean, self._std = _each("mean", mean, config["mean"]), _each("std", std, config["std"])
         self._interpolation = interpolation or str(config["interpolation"])
         fixed = bool(_fact(self.backbone, "pretrained_cfg").get("fixed_input_size"))
@@ -219,6 +211,22 @@ def _of_channels(backbone: nn.Module, channels: int, stem: Stem) -> nn.Module:
     if channels != 3:
         with_channels(backbone, str(_fact(backbone, "pretrained_cfg")["first_conv"]), channels, stem)
     return backbone
+
+
+def _of_channels(backbone: nn.Module, channels: int, stem: Stem) -> nn.Module:
+    if channels != 3:
+        with_channels(backbone, str(_fact(backbone, "pretrained_cfg")["first_conv"]), channels, stem)
+    return backbone
+
+
+def _data_config(backbone: nn.Module, source: Source | Path, channels: int) -> dict[str, Any]:
+    """What the weights expect of their input."""
+    config = dict(resolve_model_data_config(backbone))  # type: ignore[no-untyped-call]
+    if source is Source.PACKAGE:
+        config.update(_PACKAGE_DATA)
+    if channels != 3:
+        config |= {"mean": [_GREY] * channels, "std": [sum(config["std"]) / 3] * channels}
+    return config
 
 
 def _takes_any_size(model: str) -> bool:

@@ -62,7 +62,7 @@ def _check_vectors(data: VectorDataset) -> Checked:
 def _check_items(data: Dataset, progress: Progress) -> Checked:
     parts = {"train": data.train(), "validation": data.validation(), "queries": data.queries()}
     parts["gallery"] = data.gallery()
-    lines, bad = list[Text](), list[tuple[str, str]]()
+    lines, bad, seen = list[Text](), list[tuple[str, str]](), set[str]()
     for part, items in parts.items():
         same = next((name for name, other in parts.items() if other is items))
         if same != part:
@@ -71,7 +71,7 @@ def _check_items(data: Dataset, progress: Progress) -> Checked:
         classes = Counter(items.labels.tolist()) if items.labels is not None else None
         told = f", {len(classes)} classes of {min(classes.values())}–{max(classes.values())}" if classes else ""
         lines.append(Text(f"{part}: {len(items)} items{told}"))
-        bad += _unreadable(items, part, progress)
+        bad += _unreadable(items, part, progress, seen)
     lines += _unanswerable(data)
     lines += _list("unreadable", bad, "red" if bad else "green")
     if data.left_out or data.hidden_files:
@@ -99,9 +99,13 @@ def _unanswerable(data: Dataset) -> list[Text]:
     return [Text(f"queries with nothing relevant in the gallery: {len(lost)}{told}; left out of the means", "yellow")]
 
 
-def _unreadable(items: Items, part: str, progress: Progress) -> Iterable[tuple[str, str]]:
+def _unreadable(items: Items, part: str, progress: Progress, seen: set[str]) -> Iterable[tuple[str, str]]:
+    """Reads what was not seen yet: the same key in another part (a gallery that is trained on) is the same item."""
     for row, key in enumerate(items.keys):
         progress(f"read {part}", row + 1, len(items))
+        if key in seen:
+            continue
+        seen.add(key)
         try:
             items.read(row)
         except CorruptInput as error:

@@ -8,6 +8,8 @@ from PIL import Image
 from rich.console import Console
 
 from retrieval_bench._data_check import SHOWN, Checked, check_data
+from retrieval_bench.data._file_dataset import FileDataset
+from retrieval_bench.data._files import FileTable, Part
 from retrieval_bench.data.image_folder import ImageFolder
 from retrieval_bench.data.vectors import Vectors
 from retrieval_bench.experiment import silent
@@ -76,6 +78,27 @@ def test_one_set_is_read_once(tmp_path: Path) -> None:
     assert seen == [("read train", 1, 2), ("read train", 2, 2)]
     assert found.wrong == 1
     assert {"queries: the same items as train", "gallery: the same items as train"} <= set(printed(found))
+
+
+class Searched(FileDataset):
+    """A gallery that is trained on."""
+
+    name = "searched"
+
+
+def test_an_item_of_two_parts_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"{i}.png" for i in range(4)]
+    for name in names[:3]:
+        draw(tmp_path / name)
+    (tmp_path / names[3]).touch()
+    parts = [Part.QUERY, Part.TRAIN, Part.VALIDATION, Part.TRAIN]
+    table = FileTable(tmp_path, names, parts, np.zeros(4, np.int64))
+    read, rows = FileTable.read, list[int]()
+    monkeypatch.setattr(FileTable, "read", lambda self, row: (rows.append(row), read(self, row))[1])
+    found = check_data(Searched(table, "by hand", searched=(Part.TRAIN, Part.VALIDATION)), silent)
+    assert sorted(rows) == [0, 1, 2, 3]
+    assert found.wrong == 1
+    assert {"train: 2 items, 1 classes of 2–2", "gallery: 3 items, 1 classes of 3–3"} <= set(printed(found))
 
 
 def test_vectors_are_read(tmp_path: Path) -> None:

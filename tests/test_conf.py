@@ -141,6 +141,8 @@ def test_what_each_data_set_needs() -> None:
     assert {file.stem: needed(file) for file in (CONF / "data").glob("*.yaml") if needed(file)} == {
         "image_folder": "data.root=…",
         "image_table": "data.table=…",
+        "video_folder": "data.root=…",
+        "video_table": "data.table=…",
         "vectors": "data.gallery=…",
         "cars196": "data.root=… or RETRIEVAL_BENCH_DATA",
         "omniglot": "data.root=… or RETRIEVAL_BENCH_DATA",
@@ -148,6 +150,8 @@ def test_what_each_data_set_needs() -> None:
         "sop": "data.root=… or RETRIEVAL_BENCH_DATA",
         "inshop": "data.root=… or RETRIEVAL_BENCH_DATA",
         "cifar100": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "ucf101": "data.root=… or RETRIEVAL_BENCH_DATA",
+        "hmdb51": "data.root=… or RETRIEVAL_BENCH_DATA",
     }
 
 

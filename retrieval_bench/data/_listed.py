@@ -21,7 +21,13 @@ def need_inside(folder: Path, names: Sequence[str], layout: str) -> None:
 
 
 def read_list(
-    path: Path, columns: Sequence[str], problems: Problems, *, counted: bool = False, named: bool = False
+    path: Path,
+    columns: Sequence[str],
+    problems: Problems,
+    *,
+    counted: bool = False,
+    named: bool = False,
+    spaced: bool = False,
 ) -> list[Row]:
     """Rows of a text file whose cells are separated by blanks; any line ends, blank lines are left out.
 
@@ -30,17 +36,12 @@ def read_list(
         problems: where lines of another length are told, and a count or a header that does not fit.
         counted: the first line is the number of rows.
         named: the first line (behind the count) is the names of the columns.
+        spaced: there may be blanks in the first cell.
 
     Raises:
         CorruptInput: the file cannot be read as text.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorruptInput(f"{path} is not UTF-8 text; download it again") from error
-    except OSError as error:
-        raise CorruptInput(f"{path} cannot be opened: {error.strerror}") from error
-    lines = [(number, tuple(line.split())) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    lines = _lines(path, len(columns) - 1 if spaced else -1)
     count = lines.pop(0)[1] if counted and lines else ()
     head = lines.pop(0)[1] if named and lines else ()
     if named and head != tuple(columns):
@@ -56,6 +57,18 @@ def read_list(
     if not lines:
         problems.add(f"{path.name} has no rows")
     return [cells for _, cells in lines if len(cells) == len(columns)]
+
+
+def _lines(path: Path, cuts: int) -> list[tuple[int, Row]]:
+    """(line number, cells) of the lines with something in them; split at the last so many blanks, at all where -1."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorruptInput(f"{path} is not UTF-8 text; download it again") from error
+    except OSError as error:
+        raise CorruptInput(f"{path} cannot be opened: {error.strerror}") from error
+    lines = enumerate(text.split("\n"), start=1)
+    return [(number, tuple(line.strip().rsplit(maxsplit=cuts))) for number, line in lines if line.strip()]
 
 
 def keyed(path: Path, columns: Sequence[str], problems: Problems) -> dict[str, Row]:

@@ -61,3 +61,19 @@ def test_without_labels_all_is_gallery_and_training(root: Path) -> None:
     assert data.train() is data.gallery()
     assert data.truth() is None
     assert len(data.validation()) == 0
+
+
+def test_a_gallery_of_several_parts(root: Path) -> None:
+    parts = [Part.TRAIN, Part.QUERY, Part.VALIDATION, Part.TRAIN]
+    searched = (Part.TRAIN, Part.VALIDATION)
+    data = FileDataset(FileTable(root, NAMES, parts, LABELS), "given", searched=searched)
+    assert list(data.queries().keys) == [NAMES[1]]
+    assert list(data.gallery().keys) == [NAMES[0], NAMES[2], NAMES[3]]
+    assert list(data.train().keys) == [NAMES[0], NAMES[3]]
+    assert list(data.validation().keys) == [NAMES[2]]
+    assert data.gallery() is data.gallery() is not data.train()
+    assert data.protocol["sizes"] == {"train": 2, "validation": 1, "query": 1, "gallery": 3}
+    parts[2] = Part.TRAIN
+    whole = FileDataset(FileTable(root, NAMES, parts, LABELS), "given", searched=searched)
+    assert whole.train() is whole.gallery()
+    assert whole.validation() is not whole.train() and len(whole.validation()) == 0

@@ -13,7 +13,7 @@ from PIL import Image
 
 from retrieval_bench.data._checks import Problems
 from retrieval_bench.data._file_dataset import FileDataset
-from retrieval_bench.data._files import FileTable, Part, check_files, class_split, label_codes, set_apart
+from retrieval_bench.data._files import FileTable, Part, check_files, class_split, group_codes, label_codes, set_apart
 from retrieval_bench.data.base import item_id
 from retrieval_bench.errors import CorruptInput, DataNotFound
 
@@ -138,6 +138,19 @@ def test_label_codes() -> None:
     codes, names = label_codes(["b", "a", "b", "ü"])
     assert codes.tolist() == [1, 0, 1, 2]
     assert names == {0: "a", 1: "b", 2: "ü"}
+
+
+def test_rows_of_several_parts_are_in_table_order(tmp_path: Path) -> None:
+    parts = [Part.VALIDATION, Part.QUERY, Part.TRAIN, Part.VALIDATION]
+    table = FileTable(tmp_path, NAMES, parts)
+    assert table.rows(Part.TRAIN, Part.VALIDATION).tolist() == [0, 2, 3]
+    assert table.rows(Part.GALLERY).tolist() == []
+
+
+def test_group_codes() -> None:
+    codes = group_codes(["b", "", "a", "b", ""]).tolist()
+    assert codes[0] == codes[3] and len(set(codes)) == 4
+    assert group_codes([]).tolist() == []
 
 
 def test_set_apart_is_a_share_of_the_classes() -> None:

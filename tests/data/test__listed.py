@@ -29,6 +29,15 @@ def test_count_header_and_rows(tmp_path: Path, problems: Problems) -> None:
     assert len(problems) == 0
 
 
+def test_blanks_in_the_first_cell(tmp_path: Path, problems: Problems) -> None:
+    file = tmp_path / "list.txt"
+    file.write_text("a film #1 (x).avi 1 \r\n b.avi\t2\n")
+    assert read_list(file, ("clip", "part"), problems, spaced=True) == [("a film #1 (x).avi", "1"), ("b.avi", "2")]
+    file.write_text("lonely.avi\n")
+    assert read_list(file, ("clip", "part"), problems, spaced=True) == []
+    assert "1 lines of list.txt have not the 2 cells" in told(problems)
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "2\n", "2\nname id\n"])
 def test_nothing_in_it(tmp_path: Path, problems: Problems, text: str) -> None:
     (tmp_path / "list.txt").write_text(text)

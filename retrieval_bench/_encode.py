@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._item_batches import FRAMES, Batch, Reading, batches, check_unreadable
+from retrieval_bench._item_batches import FRAMES, Batch, Reading, batches, check_unreadable, raw
 from retrieval_bench._kept import features_of, model_key, store_of
 from retrieval_bench._row_store import RowStore
 from retrieval_bench.encoder.base import (
@@ -159,8 +159,7 @@ def _arrays(job: Job) -> Iterator[NDArray[np.uint8]]:
     """Of the first items that can be read, [t, height, width, c]; those that cannot are counted in their batch."""
     for row in range(min(len(job.reading.items), _CHECKED_ITEMS)):
         with suppress(CorruptInput):
-            array = job.reading.items.read(row)[job.reading.name]
-            yield array if job.reading.clips else array[None]
+            yield raw(job.reading, row)
 
 
 def _encode(store: RowStore, engine: Engine, job: Job) -> None:

@@ -140,11 +140,20 @@ def load(reading: Reading, start: int, stop: int) -> Batch:
 
 
 def read_one(reading: Reading, row: int) -> list[NDArray[np.uint8]]:
-    """The prepared image of an item, or the frames of its clip, each [size, size, c]. Raises CorruptInput."""
+    """The prepared image of an item, or the frames of its clip, each [size, size, c]. Raises as `raw`."""
+    return [prepare(image, reading.preprocessing) for image in raw(reading, row)]
+
+
+def raw(reading: Reading, row: int) -> NDArray[np.uint8]:
+    """The image of an item [1, height, width, c], or the frames of its clip [t, height, width, c].
+
+    Raises:
+        CorruptInput: it cannot be read. BadConfig: other channels than the encoder takes.
+    """
     array = reading.items.read(row)[reading.name]
     if array.shape[-1] != reading.preprocessing.channels:
         raise BadConfig(
-            f"data gives {reading.name} of {array.shape[-1]} channels, the encoder takes"
+            f"the data gives {reading.name} of {array.shape[-1]} channels, the encoder takes"
             f" {reading.preprocessing.channels}; type encoder.….channels={array.shape[-1]}, or other pairs of flow"
         )
-    return [prepare(frame, reading.preprocessing) for frame in (array if reading.clips else array[None])]
+    return array if reading.clips else array[None]

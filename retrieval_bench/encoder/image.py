@@ -213,12 +213,6 @@ def _of_channels(backbone: nn.Module, channels: int, stem: Stem) -> nn.Module:
     return backbone
 
 
-def _of_channels(backbone: nn.Module, channels: int, stem: Stem) -> nn.Module:
-    if channels != 3:
-        with_channels(backbone, str(_fact(backbone, "pretrained_cfg")["first_conv"]), channels, stem)
-    return backbone
-
-
 def _data_config(backbone: nn.Module, source: Source | Path, channels: int) -> dict[str, Any]:
     """What the weights expect of their input."""
     config = dict(resolve_model_data_config(backbone))  # type: ignore[no-untyped-call]

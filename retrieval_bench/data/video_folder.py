@@ -28,7 +28,8 @@ class VideoFolder(FileDataset):
     hash of their names; no folders at all (no labels, so no label metrics; every video is in the gallery and in
     training). Without `query` and `gallery` each test video is searched among the others.
 
-    Videos are files whose suffix is one of `_kinds.VIDEO.suffixes`; what else lies there is listed as left out.
+    Videos are files that end in .3g2, .3gp, .avi, .flv, .m2ts, .m4v, .mkv, .mov, .mp4, .mpeg, .mpg, .mts, .ogv, .ts,
+    .vob, .webm, .wmv or .y4m; what else lies there is listed as left out, hidden names are counted.
 
     Args:
         clip: what is read of a video.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +68,13 @@ def test_the_clip_is_part_of_the_fingerprint(touch_tree: Write, clip: Clip) -> N
     assert VideoFolder(elsewhere, root).gallery().fingerprint == VideoFolder(clip, root).gallery().fingerprint
 
 
+def test_items_go_to_another_process(tmp_path: Path, write_video: Write) -> None:
+    write_video(tmp_path / "root" / "0.avi")
+    items = VideoFolder(Clip(SegmentSampling(3), 16, 12, None, str(tmp_path)), str(tmp_path / "root")).gallery()
+    before = items.read(0)["rgb"]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(items)).read(0)["rgb"], before)
+
+
 def test_flow_is_an_input(touch_tree: Write) -> None:
     root = touch_tree(["0.avi"])
     data = VideoFolder(Clip(SegmentSampling(3), 16, 12, Flow(FlowMethod.DIS, 2), None), str(root))
@@ -74,6 +83,8 @@ def test_flow_is_an_input(touch_tree: Write) -> None:
 
 
 def test_which_files_are_videos(touch_tree: Write, clip: Clip) -> None:
+    told = VideoFolder.__doc__ or ""
+    assert set(re.findall(r"\.[a-z0-9]+(?=,| or| *;|;)", told.partition("Videos are files")[2])) == VIDEO.suffixes
     names = [f"{i:02}{suffix}" for i, suffix in enumerate(sorted(VIDEO.suffixes))]
     others = ["x.jpg", "x.srt", "x.GIF", "x", ".hidden.avi"]
     data = VideoFolder(clip, str(touch_tree([f"a/{name}" for name in [*names, *others]])), test_fraction=1)
@@ -96,8 +107,13 @@ def test_what_cannot_be_read_is_an_item_that_says_why(tmp_path: Path, write_vide
     data = VideoFolder(clip, str(tmp_path / "root"))
     items = data.gallery()
     assert list(items.keys) == ["empty.mp4", "gone.mp4", "one.avi", "sound.mp4", "text.mp4"]
-    for row in (0, 1, 4):
-        with pytest.raises(CorruptInput):
+    reasons = {
+        0: r"^the file is empty \(0 bytes\)$",
+        1: r"^cannot be opened: No such file or directory$",
+        4: r"^not a video in a known format .* its first bytes are b'not a video",
+    }
+    for row, reason in reasons.items():
+        with pytest.raises(CorruptInput, match=reason):
             items.read(row)
     one = items.read(2)["rgb"]
     assert one.shape == (3, 12, 16, 3) and (one == one[0]).all()

@@ -14,7 +14,7 @@ from retrieval_bench.doctor import EXTRAS, backend_state, extra_state, needed
 from retrieval_bench.errors import BadConfig
 
 # one yaml = one file = one constructor
-OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed", "sampler", "augment")
+OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed", "sampler", "augment", "moment")
 COMPLETED = {  # what the caller adds
     "metric": {"judgement", "k"},
     "sampler": {"labels", "seed", "rank", "world"},

@@ -174,6 +174,12 @@ def test_every_answer_takes_one_true_moment_only() -> None:
     assert moment_average_precision(judged([([(0, 0.0, 10.0)] * 4, true[:1])]), 4, [0.5]) == 1
 
 
+def test_missing_answers_and_missing_true_moments_do_not_meet() -> None:
+    judgement = judged([([(0, 0.0, 5.0)], [(0, 0.0, 5.0)]), ([], [(0, 0.0, 5.0), (1, 0.0, 5.0)])], depth=2)
+    assert judgement.same.tolist() == [[[True, False], [False, False]], [[False, False], [False, False]]]
+    assert judgement.relevant.tolist() == [1, 2] and judgement.videos.tolist() == [[0, -1], [-1, -1]]
+
+
 def test_a_video_counts_once_at_its_best_rank() -> None:
     judgement = judged([([(2, 0.0, 1.0), (2, 5.0, 6.0), (4, 0.0, 1.0)], [(4, 90.0, 95.0)])])
     assert [float(video_hit_rate(judgement, k)[0]) for k in (1, 2, 3)] == [0, 1, 1]

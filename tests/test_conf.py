@@ -14,7 +14,20 @@ from retrieval_bench.doctor import EXTRAS, backend_state, extra_state, needed
 from retrieval_bench.errors import BadConfig
 
 # one yaml = one file = one constructor
-OWN = ("data", "search", "metric", "transform", "pool", "measure", "embed", "sampler", "augment", "clip", "flow")
+OWN = (
+    "data",
+    "search",
+    "metric",
+    "transform",
+    "pool",
+    "measure",
+    "embed",
+    "sampler",
+    "augment",
+    "clip",
+    "flow",
+    "moment",
+)
 COMPLETED = {  # what the caller adds
     "metric": {"judgement", "k"},
     "sampler": {"labels", "seed", "rank", "world"},

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from retrieval_bench.intervals import MomentJudgement
 from retrieval_bench.types import Judgement
 
 Values = NDArray[np.float64]
+IOU_SLACK = 1e-9  # an IoU that only rounding keeps below a threshold reaches it
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Hits:
         return np.bincount(self.query, weights, self.queries).astype(np.float64, copy=False)
 
 
-def check_depth(judgement: Judgement, k: int) -> None:
+def check_depth(judgement: Judgement | MomentJudgement, k: int) -> None:
     """A cut-off must lie within the judged ranks.
 
     Raises:

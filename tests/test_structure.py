@@ -27,9 +27,10 @@ LAYERS = {
         0,
     ),  # parts of nearest
     **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
+    "_row_store": 0,  # of embed, and of what data draw
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_row_store", "_transformed"), 2),
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_transformed"), 2),
     **dict.fromkeys(("_cycles", "_epochs", "_pixels", "augment", "sampler"), 2),  # parts of train
     **dict.fromkeys(("_checkpoint", "_fit", "_feed", "_headed", "_heap", "_learner"), 2),
     **dict.fromkeys(("_trained_files", "optimizer"), 2),

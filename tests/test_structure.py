@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "retrieval_bench"
 FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(PACKAGE).parts)
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
-    **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "__init__"), 0),
+    **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "_once", "__init__"), 0),
     **dict.fromkeys(
         (
             "_tiles",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +11,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from retrieval_bench._once import once
 from retrieval_bench.data.base import Arrays, Items
-from retrieval_bench.errors import BadConfig, OutOfSpace
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
 
@@ -83,7 +80,7 @@ def rendered(cache: str | Path, recipe: Recipe, threads: int | None = None) -> R
         OutOfSpace: the disk of the cache is full. BadConfig: the cache cannot be written.
     """
     place = Path(cache).expanduser() / "rendered" / f"{recipe.name}-{recipe.digest}"
-    return _once(
+    return once(
         place,
         lambda: _open(place, recipe),
         lambda part: _draw(part, recipe, threads or cores()),
@@ -101,42 +98,7 @@ def remembered(cache: str | Path, name: str, decides: Mapping[str, Any], compute
             return None
         return value
 
-    return _once(place, load, lambda part: (part / "value.json").write_text(json.dumps(compute())))
-
-
-def _once(place: Path, load: Callable[[], Value | None], make: Callable[[Path], object]) -> Value:
-    """What is in a folder of the cache, made by one process while others wait.
-
-    It is made in a folder of another name, which is then renamed: a killed process leaves nothing that looks finished.
-    """
-    found = load()
-    if found is not None:
-        return found
-    part = place.with_name(place.name + ".part")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{place}.lock"):
-            found = load()
-            if found is None:
-                for leftover in (part, place):
-                    shutil.rmtree(leftover, ignore_errors=True)
-                part.mkdir()
-                try:
-                    make(part)
-                    part.rename(place)
-                finally:
-                    shutil.rmtree(part, ignore_errors=True)  # a full disk gets its space back at once
-                found = load()
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise OutOfSpace(
-                f"the disk of {place.parent} is full; free about 1 GB, or type paths.cache=FOLDER for a folder on"
-                " another disk"
-            ) from error
-        raise BadConfig(f"the cache {place.parent} cannot be written ({error}); type paths.cache=FOLDER") from error
-    if found is None:
-        raise BadConfig(f"what was written to {place} could not be read back; type paths.cache=FOLDER")
-    return found
+    return once(place, load, lambda part: (part / "value.json").write_text(json.dumps(compute())))
 
 
 def _open(place: Path, recipe: Recipe) -> Rendered | None:

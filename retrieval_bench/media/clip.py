@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +12,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.errors import BadConfig, CorruptInput
-from retrieval_bench.media.flow import Flow
+from retrieval_bench.media._kept import KeptClips, Outcome, content_digest
+from retrieval_bench.media._stream import decoder_version, probe
+from retrieval_bench.media.flow import Flow, grey
 from retrieval_bench.media.sampling import Sampling
+from retrieval_bench.media.video import Video, resized
 
-Arrays = dict[str, NDArray[np.uint8]]
+Pixels = NDArray[np.uint8]
+Arrays = dict[str, Pixels]
+FORMAT = 1  # of what is kept: raised when this code gives other bytes for the same description
 
 
 class Clip:
     """How a video becomes arrays: `rgb` uint8 [t, height, width, 3] and `flow` uint8 [t, height, width, 2 L].
 
+    One pass decodes the file: only frames that are looked at are converted, and flow is computed of them on the way.
+    Where the sampling must know how many frames there are, that is first taken to be the number of packets; if decoding
+    gives another number, a second pass takes the right frames. Safe to call from several threads.
+
     Args:
         sampling: which frames.
         width, height: pixels of the upright picture; none = as stored.
-        flow: method and number of pairs L of the optical flow; none = frames only.
+        flow: method of the optical flow and number L of pairs in a stack; none = frames only.
         cache: folder in which decoded clips are kept; none = they are decoded each time.
+
+    Raises:
+        BadConfig: a size below 1.
     """
 
     def __init__(
         self, sampling: Sampling, width: int | None, height: int | None, flow: Flow | None, cache: str | None
     ) -> None:
         for name, value in (("width", width), ("height", height)):
-            if value is not None and value < 1:
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise BadConfig(f"clip.{name}={value}: type a number of pixels from 1, or null for the stored size")
         self.sampling, self.width, self.height, self.flow, self.cache = sampling, width, height, flow, cache
 
@@ -39,12 +54,14 @@ class Clip:
         return ("rgb",) if self.flow is None else ("rgb", "flow")
 
     def describe(self) -> dict[str, Any]:
-        """Everything that decides a pixel besides the file, as JSON: part of the protocol and of cache keys."""
+        """Everything besides the file that decides a byte, as JSON: part of the protocol and of cache keys."""
         return {
             "sampling": self.sampling.describe(),
             "width": self.width,
             "height": self.height,
             "flow": None if self.flow is None else self.flow.describe(),
+            "decoder": decoder_version(),
+            "format": FORMAT,
         }
 
     def read(self, path: Path) -> Arrays:
@@ -52,26 +69,88 @@ class Clip:
 
         Raises:
             CorruptInput: no frame can be read, or fewer than a stack of flow needs; the message is the reason alone.
+            OutOfSpace, BadConfig: the cache cannot be written. MissingExtra: PyAV or OpenCV is not installed.
         """
-        import av
-
+        if self._kept is None:
+            return self._decode(path)[0]
+        digest = content_digest(path)
+        found = self._kept.load(digest)
+        if found is not None:
+            return found
         try:
-            with av.open(str(path)) as container:
-                rate = float(container.streams.video[0].average_rate or 25)
-                frames = [f.to_ndarray(format="rgb24", width=self.width, height=self.height)
-                          for f in container.decode(video=0)]  # fmt: skip
-        except (av.FFmpegError, IndexError) as error:
-            raise CorruptInput(str(error)) from error
-        return self.of_frames(np.stack(frames), rate)
+            found, truncated = self._decode(path)
+        except CorruptInput as error:
+            self._kept.note(digest, path, Outcome.FAILED, str(error))
+            raise
+        if truncated:
+            self._kept.note(digest, path, Outcome.TRUNCATED, truncated)
+        self._kept.save(digest, found)
+        return found
 
-    def of_frames(self, frames: NDArray[np.uint8], rate: float) -> Arrays:
-        """The same of frames in memory, RGB uint8 [n, h, w, 3] at `rate` frames a second; sizes stay as they are."""
-        rows = self.sampling.indices(len(frames), rate)
-        if self.flow is None:
-            return {"rgb": frames[rows]}
-        pairs = self.flow.pairs
-        if len(frames) <= pairs:
-            raise CorruptInput(f"{len(frames)} frames; a stack of {pairs} flow pairs needs {pairs + 1}")
-        flow = self.flow.flow_of(frames)
-        starts = np.minimum(rows, len(frames) - 1 - pairs)
-        return {"rgb": frames[rows], "flow": np.stack([np.concatenate(flow[s : s + pairs], axis=-1) for s in starts])}
+    def of_frames(self, frames: Pixels, rate: float) -> Arrays:
+        """The same of frames in memory, RGB uint8 [n, h, w, 3] at `rate` frames a second: sampled, resized, with flow.
+
+        Raises:
+            CorruptInput: fewer frames than a stack of flow needs. MissingExtra: as `read`.
+        """
+        plan = _Plan(self, len(frames), rate)
+        chosen = sorted(plan.wanted)
+        plan.take(zip(chosen, resized((frames[i] for i in chosen), self.width, self.height), strict=True))
+        return plan.arrays()
+
+    @cached_property
+    def _kept(self) -> KeptClips | None:
+        return None if self.cache is None else KeptClips(self.cache, self.describe())
+
+    def _decode(self, path: Path) -> tuple[Arrays, str | None]:
+        """The arrays, and why the video is cut off or none."""
+        guess, rate = probe(path)
+        plan = _Plan(self, max(1, guess), rate)
+        with Video(path, self.width, self.height) as video:
+            plan.take(video.chosen(plan.wanted.__contains__))  # to the end, for the count
+            n, truncated = video.count, video.truncated
+        if n != plan.n:
+            plan = _Plan(self, n, rate)
+            with Video(path, self.width, self.height) as video:
+                plan.take(islice(video.chosen(plan.wanted.__contains__), len(plan.wanted)))
+        return plan.arrays(), truncated
+
+
+class _Plan:
+    """Which frames of a video of n are looked at, and what was taken of them."""
+
+    def __init__(self, clip: Clip, n: int, rate: float) -> None:
+        self.n, self._flow = n, clip.flow
+        self._rows = clip.sampling.indices(n, rate)
+        self._pairs: set[int] = set()  # first frames of the pairs between which motion is estimated
+        self.wanted = set(self._rows.tolist())
+        if clip.flow is not None and n > clip.flow.pairs:
+            starts = clip.flow.starts(self._rows, n).tolist()
+            self._pairs = {s + i for s in starts for i in range(clip.flow.pairs)}
+            self.wanted |= self._pairs | {s + 1 for s in self._pairs}
+        self._rgb: dict[int, Pixels] = {}
+        self._motion: dict[int, Pixels] = {}
+
+    def take(self, frames: Iterable[tuple[int, Pixels]]) -> None:
+        """Keep of the wanted frames, which come in order, what belongs to the clip."""
+        sampled = set(self._rows.tolist())
+        last: Pixels | None = None
+        for index, frame in frames:
+            if index in sampled:
+                self._rgb[index] = frame
+            if self._flow is None:
+                continue
+            current = grey(frame) if index in self._pairs or index - 1 in self._pairs else None
+            if index - 1 in self._pairs and last is not None and current is not None:
+                self._motion[index - 1] = self._flow.between(last, current)
+            last = current
+
+    def arrays(self) -> Arrays:
+        """Raises CorruptInput: too few frames for a stack of flow."""
+        found = {"rgb": np.stack([self._rgb[row] for row in self._rows.tolist()])}
+        if self._flow is not None:
+            length = self._flow.pairs
+            starts = self._flow.starts(self._rows, self.n).tolist()
+            stacks = [np.concatenate([self._motion[s + i] for i in range(length)], axis=2) for s in starts]
+            found["flow"] = np.stack(stacks)
+        return found

@@ -1,43 +1,197 @@
-"""Optical flow between consecutive frames (OpenCV), as bytes."""
+"""Optical flow between consecutive frames (OpenCV), kept as bytes, exactly symmetric under mirroring.
+
+A byte is clip(round(motion in pixels · 127 / bound), -127, 127) + 128: 128 is no motion, 0 never occurs. x grows to the
+right and y downwards; x > 0: the content moves to the right from one frame to the next.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.errors import BadConfig, CorruptInput, MissingExtra
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
 Bytes = NDArray[np.uint8]
+Motion = NDArray[np.float32]
+Estimate = Callable[[Bytes, Bytes], Motion]  # grey [h, w] twice → pixels [h, w, 2]
+
+LARGEST, REST = 127, 128
+SMALLEST_SIDE = 16  # pixels; DIS begins with patches of 8 on smaller pictures
+# OpenCV's own example: pyramid scale, levels, window, iterations, size and width of the polynomial's neighbourhood.
+FARNEBACK = (0.5, 3, 15, 3, 5, 1.2)
 
 
 class FlowMethod(StrEnum):
-    """How flow is estimated."""
+    """How motion is estimated."""
 
-    DIS = "dis"
-    FARNEBACK = "farneback"
+    DIS = "dis"  # dense inverse search, preset medium (Kroeger et al. 2016)
+    FARNEBACK = "farneback"  # polynomial expansion (Farnebäck 2003)
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Settings of flow."""
+    """Optical flow and the stacks made of it (Simonyan and Zisserman 2014).
+
+    A stack at frame s holds the pairs (s, s + 1) … (s + L - 1, s + L): L + 1 frames, 2 L channels x0, y0, x1, y1, …
+    Near the end of a video it is shifted back so far that it fits. A video of fewer than L + 1 frames has none.
+
+    OpenCV has one number of threads for the whole process, and cuts a picture into as many stripes as threads: it is
+    set to 1, so that bytes do not depend on the machine. Read several videos at once instead.
+
+    Args:
+        method: dis or farneback.
+        pairs: L.
+        bound: pixels; larger motion is cut off.
+
+    Raises:
+        BadConfig: no such method, no pair, or a bound that is no positive number.
+    """
 
     method: FlowMethod = FlowMethod.DIS
     pairs: int = 5
     bound: float = 20.0
 
+    def __post_init__(self) -> None:
+        if self.method not in list(FlowMethod):
+            raise BadConfig(f"flow.method={self.method}: type one of {', '.join(FlowMethod)}")
+        object.__setattr__(self, "method", FlowMethod(self.method))
+        if isinstance(self.pairs, bool) or not isinstance(self.pairs, int) or self.pairs < 1:
+            raise BadConfig(f"flow.pairs={self.pairs}: type a whole number from 1, for instance 5")
+        if not 0 < self.bound < math.inf:
+            raise BadConfig(f"flow.bound={self.bound}: type a number of pixels above 0, for instance 20")
+
     def flow_of(self, frames: Bytes) -> Bytes:
-        """Flow from each frame to the next: RGB [n, h, w, 3] → [n - 1, h, w, 2]."""
-        raise NotImplementedError
+        """Flow from each frame to the next: RGB [n, h, w, 3], n ≥ 1 → [n - 1, h, w, 2].
+
+        Raises:
+            CorruptInput: frames too small. MissingExtra: OpenCV is not installed.
+        """
+        n, height, width, _ = frames.shape
+        out = np.empty((n - 1, height, width, 2), np.uint8)
+        last = grey(frames[0])
+        for row, frame in enumerate(frames[1:]):
+            following = grey(frame)
+            out[row] = self.between(last, following)
+            last = following
+        return out
+
+    def between(self, first: Bytes, second: Bytes) -> Bytes:
+        """Flow from one grey frame [h, w] to another: [h, w, 2]. Raises as `flow_of`."""
+        height, width = first.shape
+        if min(height, width) < SMALLEST_SIDE:
+            raise CorruptInput(f"frames of {width} × {height} pixels; optical flow needs {SMALLEST_SIDE} on each side")
+        return self._quantised(_symmetric(_estimator(self.method), first, second))
+
+    def starts(self, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+        """First frame of the stack of each of these frames, in a video of n: [t].
+
+        Raises:
+            CorruptInput: n is less than L + 1.
+        """
+        if n <= self.pairs:
+            raise CorruptInput(
+                f"too short for optical flow: it has {n} frame{'s' * (n != 1)}, and a stack of {self.pairs} pairs needs"
+                f" {self.pairs + 1}"
+            )
+        return np.minimum(rows, n - 1 - self.pairs)
 
     def describe(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"method": str(self.method), "pairs": self.pairs, "bound": self.bound}
+        """Everything that decides a byte, as JSON."""
+        return {
+            "method": str(self.method),
+            "pairs": self.pairs,
+            "bound": self.bound,
+            "library": f"opencv {_opencv().__version__}",
+        }
+
+    def _quantised(self, motion: Motion) -> Bytes:
+        steps = np.rint(motion * np.float32(LARGEST / self.bound))
+        np.clip(steps, -LARGEST, LARGEST, out=steps)
+        steps += REST
+        found: Bytes = steps.astype(np.uint8)
+        return found
 
 
 def flip_flow(flow: Bytes) -> Bytes:
-    """The flow of mirrored frames: [..., h, w, 2 L] → the same; x is negated, y is not."""
+    """The flow of mirrored frames: [..., h, w, 2 L] → the same. x changes its sign, y does not; exact for `flow_of`."""
     mirrored = flow[..., ::-1, :].copy()
-    mirrored[..., 0::2] = 256 - mirrored[..., 0::2].astype(np.int16)
+    mirrored[..., 0::2] = np.negative(mirrored[..., 0::2])  # of bytes: 256 - value, so 128 stays
     return mirrored
+
+
+def grey(frame: Bytes) -> Bytes:
+    """Brightness (BT.601) of an RGB frame: [h, w, 3] → [h, w]."""
+    cv2 = _opencv()
+    found: Bytes = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    return found
+
+
+def _symmetric(estimate: Estimate, first: Bytes, second: Bytes) -> Motion:
+    """An estimate that is the mirrored one for mirrored frames, bit for bit, at the price of one.
+
+    Neither method is symmetric by itself: patches are laid and visited from the left. So of a pair and its mirror image
+    always the same one is estimated, the one with its light on the left, and the motion is mirrored back for the other.
+    A pair that is its own mirror image gets the mean of both directions.
+    """
+    side = _lean(first) or _lean(second)
+    if side < 0:
+        return estimate(first, second)
+    mirrored = _mirrored(estimate(_flipped(first), _flipped(second)))
+    if side > 0:
+        return mirrored
+    order = _lexical(first) or _lexical(second)
+    if order < 0:
+        return estimate(first, second)
+    return mirrored if order > 0 else (estimate(first, second) + mirrored) * np.float32(0.5)
+
+
+def _lean(picture: Bytes) -> int:
+    """Where the light is: below 0 = left. Whole numbers, so that the mirror image has exactly the negative."""
+    width = picture.shape[1]
+    return int(picture.sum(axis=0, dtype=np.int64) @ np.arange(1 - width, width, 2))
+
+
+def _lexical(picture: Bytes) -> int:
+    """An order of a picture and its mirror image, for those that balance: -1, 0 (equal) or 1."""
+    own, other = picture.tobytes(), _flipped(picture).tobytes()
+    return (own > other) - (own < other)
+
+
+def _flipped(picture: Bytes) -> Bytes:
+    return np.ascontiguousarray(picture[:, ::-1])
+
+
+def _mirrored(motion: Motion) -> Motion:
+    return motion[:, ::-1] * np.array([-1, 1], np.float32)
+
+
+_of_thread = threading.local()  # a DIS object holds buffers
+
+
+def _estimator(method: FlowMethod) -> Estimate:
+    cv2 = _opencv()
+    cv2.setNumThreads(1)
+    if method is FlowMethod.FARNEBACK:
+        return lambda first, second: cv2.calcOpticalFlowFarneback(first, second, None, *FARNEBACK, 0)
+    if "dis" not in vars(_of_thread):
+        _of_thread.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis = _of_thread.dis
+    return lambda first, second: dis.calc(first, second, None)
+
+
+def _opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        raise MissingExtra("opencv-python-headless", "video") from error
+    return cv2

@@ -1,7 +1,7 @@
 """Which frames of a video are looked at: pure functions from its number of frames to indices.
 
-Frames are addressed by their order of output; time = index / average rate. A short video repeats frames by the rule that
-each function states; no index is ever n or more, and a video of one frame works everywhere.
+Frames are addressed by their order of output; time = index / average rate. A short video repeats frames by the rule
+that each function states; no index is ever n or more, and a video of one frame works everywhere.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def segment_centres(n: int, count: int) -> Indices:
     ([5, 15, 25, 35, 45, 55, 65, 75], [0, 0, 0, 1, 1, 2, 2, 2])
     """
     _need_frames(n)
-    return (2 * np.arange(count, dtype=np.int64) + 1) * n // (2 * count)
+    found: Indices = (2 * np.arange(count, dtype=np.int64) + 1) * n // (2 * count)
+    return found
 
 
 def segment_random(n: int, count: int, generator: np.random.Generator) -> Indices:
@@ -44,7 +45,8 @@ def segment_random(n: int, count: int, generator: np.random.Generator) -> Indice
     """
     _need_frames(n)
     bounds = np.arange(count + 1, dtype=np.int64) * n // count
-    return generator.integers(bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1))
+    found: Indices = generator.integers(bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1))
+    return found
 
 
 def dense(n: int, count: int, stride: int) -> Indices:
@@ -63,8 +65,8 @@ def dense(n: int, count: int, stride: int) -> Indices:
 def views(n: int, count: int, stride: int, clips: int) -> Indices:
     """`clips` dense clips, the first at the start of the video and the last at its end: [clips · count].
 
-    The temporal views of Feichtenhofer et al. 2019 (SlowFast: 10 views). One clip is taken from the middle. Short videos
-    as in `dense`: every clip is then the same.
+    The temporal views of Feichtenhofer et al. 2019 (SlowFast: 10 views). One clip is taken from the middle. Short
+    videos as in `dense`: every clip is then the same.
 
     >>> views(20, 3, 2, 3).tolist()
     [0, 2, 4, 7, 9, 11, 15, 17, 19]
@@ -72,14 +74,15 @@ def views(n: int, count: int, stride: int, clips: int) -> Indices:
     _need_frames(n)
     free = max(0, n - (count - 1) * stride - 1)  # last possible start
     starts = np.arange(clips, dtype=np.int64) * free // (clips - 1) if clips > 1 else np.array([free // 2], np.int64)
-    return np.minimum(starts[:, None] + np.arange(count, dtype=np.int64) * stride, n - 1).ravel()
+    found: Indices = np.minimum(starts[:, None] + np.arange(count, dtype=np.int64) * stride, n - 1).ravel()
+    return found
 
 
 def uniform(n: int, rate: float, per_second: float, most: int | None = None) -> Indices:
     """The frame shown at times 0, 1 / per_second, 2 / per_second, … of n frames at `rate` a second: [≤ most].
 
-    Where that gives more than `most` frames, the middle ones of `most` equal parts of them stay, so that the whole video
-    is covered. A slower video than `per_second` repeats frames.
+    Where that gives more than `most` frames, the middle ones of `most` equal parts of them stay, so that the whole
+    video is covered. A slower video than `per_second` repeats frames.
 
     >>> uniform(100, 25.0, 1.0).tolist(), uniform(100, 25.0, 1.0, 2).tolist(), uniform(3, 1.0, 2.0).tolist()
     ([0, 25, 50, 75], [25, 75], [0, 0, 1, 1, 2, 2])
@@ -87,9 +90,11 @@ def uniform(n: int, rate: float, per_second: float, most: int | None = None) -> 
     _need_frames(n)
     _need_rate(rate)
     step = rate / per_second
-    found = np.floor(np.arange(math.ceil(n / step) + 1) * step + SLACK).astype(np.int64)
+    found: Indices = np.floor(np.arange(math.ceil(n / step) + 1) * step + SLACK).astype(np.int64)
     found = found[found < n]
-    return found if most is None or len(found) <= most else found[segment_centres(len(found), most)]
+    if most is not None and len(found) > most:
+        found = found[segment_centres(len(found), most)]
+    return found
 
 
 class Windows(NamedTuple):
@@ -205,7 +210,7 @@ class UniformSampling(Sampling):
 
 @dataclass(frozen=True)
 class ViewSampling(Sampling):
-    """`clips` dense clips spread over the video, `frames` frames each: `views` (SlowFast, Feichtenhofer et al. 2019)."""
+    """`clips` dense clips of `frames` frames, spread over the video: `views` (SlowFast, Feichtenhofer et al. 2019)."""
 
     clips: int = 10
     frames: int = 8

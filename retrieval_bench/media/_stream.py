@@ -1,0 +1,188 @@
+"""The video stream of a file: opened, decoded in one sequential pass, its rate taken from its packets (PyAV)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from retrieval_bench.errors import CorruptInput, MissingExtra
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# The average rate that the container names is taken, as the rounder number, where its packets agree so far.
+AGREEMENT = 0.005
+UNKNOWN_RATE = 25.0  # frames a second of a stream without any time (FFmpeg's own assumption)
+
+
+class Probe(NamedTuple):
+    """Number of packets that hold a picture: nearly always the number of frames; average frames a second."""
+
+    packets: int
+    rate: float
+
+
+def decoder_version() -> str:
+    """Of everything that decides decoded pixels: PyAV, and FFmpeg's decoders and scaler inside it.
+
+    Raises:
+        MissingExtra: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingExtra("av", "video") from error
+    codec, scale = (".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libswscale"))
+    return f"av {av.__version__}, libavcodec {codec}, libswscale {scale}"
+
+
+def open_stream(path: Path, threads: int = 1) -> tuple[InputContainer, VideoStream]:
+    """The container and its first video stream that is no cover picture.
+
+    One thread a file by default: clips are read by several workers at once. More than one decodes frames in parallel
+    (`AUTO`): slices alone would leave most files, which have one slice a frame, at one thread; and each takes the
+    memory of a few frames.
+
+    Raises:
+        CorruptInput: missing, empty, no video, or cut off before its index; the message is the reason alone.
+        MissingExtra: PyAV is not installed.
+    """
+    decoder_version()
+    import av
+    from av.stream import Disposition
+
+    try:
+        if path.stat().st_size == 0:
+            raise CorruptInput("the file is empty (0 bytes)")
+        # `file:` and the list: neither the file's name nor what is written in it may lead to other places.
+        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
+    except OSError as error:
+        raise CorruptInput(f"cannot be opened: {error.strerror}") from error
+    except av.FFmpegError as error:
+        raise CorruptInput(_not_a_video(path, str(error.strerror))) from error
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        kinds = sorted({s.type for s in container.streams if s.type != "video"})
+        container.close()
+        raise CorruptInput(f"no video in it ({', '.join(kinds) or 'no stream'} only)")
+    stream = streams[0]
+    if threads > 1:
+        stream.thread_type = "AUTO"
+    stream.thread_count = threads
+    return container, stream
+
+
+def _not_a_video(path: Path, reason: str) -> str:
+    with path.open("rb") as file:
+        first = file.read(12)
+    if first[4:8] == b"ftyp":
+        return f"an MP4 or MOV file whose index (moov) cannot be read: cut off, or never finished ({reason})"
+    return f"not a video in a known format ({reason}); its first bytes are {first!r}"
+
+
+def probe(path: Path) -> Probe:
+    """Read the packets of a file without decoding them. Raises as `open_stream` does.
+
+    The rate is that of the packets' own times: (count - 1) / (last - first).
+    """
+    import av
+
+    container, stream = open_stream(path)
+    times: list[int] = []
+    count = 0
+    with container, contextlib.suppress(av.FFmpegError):  # cut off: what came until then is counted
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                count += 1
+                time = packet.dts if packet.pts is None else packet.pts
+                times += [] if time is None else [time]
+    return Probe(count, _rate(stream, times))
+
+
+def _rate(stream: VideoStream, times: list[int]) -> float:
+    named = float(stream.average_rate or stream.guessed_rate or 0)
+    span = (max(times) - min(times)) * float(stream.time_base or 0) if times else 0.0
+    if span <= 0:
+        return named or UNKNOWN_RATE
+    measured = (len(times) - 1) / span
+    return named if abs(named - measured) <= AGREEMENT * measured else measured
+
+
+class Decoding:
+    """One pass over a stream: an iterator of decoded frames in the order of their output.
+
+    Frames end where the decoder refuses a packet, or at a packet that the end of the file cuts; those that are still to
+    come from packets before it are given. Damage that the decoder conceals is not seen. Packets that are refused before
+    the first frame are passed over: a recording may begin between two key frames.
+
+    Attributes:
+        count: frames given so far.
+        truncated: why the frames end before the file should, or none; known at the end.
+    """
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self.count, self.truncated = 0, ""
+        self._container, self._stream = container, stream
+        self._end = 0.0  # seconds, of the packets seen
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        for frame in self._frames():
+            self.count += 1
+            yield frame
+        if not self.count:
+            raise CorruptInput(f"no frame can be decoded ({self.truncated or 'no picture in the stream'})")
+        if not self.truncated:
+            self._compare_with_header()
+
+    def _frames(self) -> Iterator[VideoFrame]:
+        import av
+
+        try:
+            for packet in self._whole_packets():
+                try:
+                    yield from self._stream.decode(packet)
+                except av.FFmpegError as error:
+                    self.truncated = f"frame {self.count} or one of the next cannot be decoded: {error.strerror}"
+                    if self.count:
+                        break
+        except av.FFmpegError as error:
+            self.truncated = f"reading ends at frame {self.count}: {error.strerror}"
+        with contextlib.suppress(av.FFmpegError):
+            yield from self._stream.decode(None)
+
+    def _whole_packets(self) -> Iterator[Packet[VideoStream]]:
+        """All packets but the last if it is cut (a transport stream has marked ones that are not the last)."""
+        held: Packet[VideoStream] | None = None
+        for packet in self._container.demux(self._stream):
+            if not packet.size:  # the end; in an AVI also a dropped frame, which a decoder would take for the end
+                continue
+            if held is not None:
+                yield held
+                held = None
+            if packet.is_corrupt:
+                held = packet
+                continue
+            self._note_end(packet)
+            yield packet
+        if held is not None:
+            self.truncated = "the file ends within a frame"
+
+    def _note_end(self, packet: Packet[VideoStream]) -> None:
+        if packet.pts is not None and packet.time_base:
+            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+
+    def _compare_with_header(self) -> None:
+        """Matroska ends between two packets without a sign, but its writer noted each stream's length beside it."""
+        noted = self._stream.metadata.get("DURATION", "")
+        parts = noted.split(":")
+        if len(parts) != 3:
+            return
+        with contextlib.suppress(ValueError):
+            length = 3600 * int(parts[0]) + 60 * int(parts[1]) + float(parts[2])
+            if self._end < length - 1.5 / float(self._stream.average_rate or UNKNOWN_RATE):
+                self.truncated = f"the file ends at {self._end:.2f} of {length:.2f} seconds"

@@ -118,7 +118,7 @@ def _point(values: Floats) -> Point:
 
 
 def draw_look(name: str, motion: Motion, size: int, rng: np.random.Generator) -> Look:
-    """A crop of a photograph that shows something from the start of the motion to its end; turned, mirrored, coloured."""
+    """A crop, turned, mirrored and coloured, that shows something from the start of the motion to its end."""
     colour = _colour(rng)
     best, most = None, -1.0
     for _ in range(TRIES):
@@ -163,10 +163,11 @@ def _colour(rng: np.random.Generator) -> Floats:
     c, s = np.cos(angle), np.sin(angle) / np.sqrt(3)
     turned = np.array([[0, -s, s], [s, 0, -s], [-s, s, 0]]) + c * np.eye(3) + (1 - c) / 3
     grey = np.full((3, 3), 1 / 3)
-    return tint[:, None] * (grey + saturation * (turned - grey))
+    colour: Floats = tint[:, None] * (grey + saturation * (turned - grey))
+    return colour
 
 
 def evenly(names: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
-    """n of the names in random order, each as often as any other, as far as n allows."""
+    """So many of the names in random order, each as often as any other, as far as n allows."""
     rounds = [rng.permutation(len(names)) for _ in range(-(-n // len(names)))]
     return [names[i] for i in np.concatenate(rounds)[:n]] if n else []

@@ -18,6 +18,7 @@ from retrieval_bench.data._rendered import progress
 from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
+from retrieval_bench.media.clip import Clip
 
 BLOCK = 1024  # frames that are drawn before they are written; more only where one shot has more
 Frames = NDArray[np.uint8]
@@ -66,8 +67,8 @@ class Footage:
     fingerprint: str
 
     def shot(self, row: int) -> Frames:
-        """The frames of a shot, as a slice of the memory map: [length, size, size, 3]."""
-        return self.frames[self.starts[row] : self.starts[row + 1]]
+        """The frames of a shot, a read-only slice of the memory map: [length, size, size, 3]."""
+        return np.asarray(self.frames)[self.starts[row] : self.starts[row + 1]]
 
 
 def footage(cache: str | Path, script: Script, threads: int | None = None) -> Footage:
@@ -138,3 +139,9 @@ def _fingerprint(script: Script, frames: Frames) -> str:
     for start in range(0, len(frames), BLOCK):
         digest.update(np.ascontiguousarray(frames[start : start + BLOCK]).data)
     return f"{script.name}-{digest.hexdigest()}"
+
+
+def side_read(clip: Clip, size: int) -> int | None:
+    """Side of the squares that a clip makes of squares of this size, or none if they are no squares any more."""
+    width, height = clip.width or size, clip.height or size
+    return width if width == height else None

@@ -112,7 +112,7 @@ class Motion:
 
 @dataclass(frozen=True)
 class View:
-    """A second camera on the same shot: how much larger, turned (radians) and shifted (output pixels), and how bright."""
+    """A second camera on the same shot: how much larger, turned (radians), shifted (output pixels) and bright."""
 
     zoom: float = 1.0
     angle: float = 0.0
@@ -135,7 +135,8 @@ def texture(name: str) -> Frames:
     """A photograph at full contrast, RGB: [height, width, 3]. Never changed by its users."""
     pixels = np.asarray(photograph(name, PHOTO_SIDE), np.float64)
     low, high = np.percentile(pixels @ LUMA, (1, 99))
-    return np.clip(np.rint((pixels - low) * (235 / (high - low)) + 10), 0, 255).astype(np.uint8)
+    full: Frames = np.clip(np.rint((pixels - low) * (235 / (high - low)) + 10), 0, 255).astype(np.uint8)
+    return full
 
 
 def progressed(motion: Motion, times: Floats) -> Floats:
@@ -147,7 +148,8 @@ def progressed(motion: Motion, times: Floats) -> Floats:
 def rotation(angle: float | Floats) -> Floats:
     """Clockwise as seen, where y points down: [..., 2, 2]."""
     c, s = np.cos(angle), np.sin(angle)
-    return np.moveaxis(np.array([[c, -s], [s, c]]), (0, 1), (-2, -1))
+    turned: Floats = np.moveaxis(np.array([[c, -s], [s, c]]), (0, 1), (-2, -1))
+    return turned
 
 
 def maps(shot: Shot, times: Floats) -> Floats:

@@ -23,6 +23,7 @@ LABELS = 2**20  # kept for each part of the data
 STRETCHES = 64  # labels kept for each part of a video: far more than it has stretches
 STRETCH = 4.0  # seconds of a part that are one class to train on
 INSIDE = 0.75  # share of a training window that must lie in one part of its video
+Draw = Callable[[int, np.random.Generator], Frames]  # a row and its own randomness → its frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +156,7 @@ class Stitched:
 
         return self._drawn("queries", self.take_names, [take.length for take in takes], draw)
 
-    def _drawn(
-        self, what: str, names: Sequence[str], lengths: Sequence[int], draw: Callable[[int, np.random.Generator], Frames]
-    ) -> Footage:
+    def _drawn(self, what: str, names: Sequence[str], lengths: Sequence[int], draw: Draw) -> Footage:
         settings = self.settings
         script = Script(
             name=f"moments-{self.part}-{what}",
@@ -180,7 +179,7 @@ class Stitched:
         cut = [windows(lengths[i], settings.rate, settings.window, settings.stride) for i in order]
         clips = np.repeat(order, [len(found.frames) for found in cut])
         times = np.concatenate([found.times for found in cut])
-        keys = [f"{names[clip]} {a:.2f}-{b:.2f} s" for clip, (a, b) in zip(clips, times, strict=True)]
+        keys = [f"{names[clip]} {a:.2f}-{b:.2f} s" for clip, (a, b) in zip(clips.tolist(), times, strict=True)]
         frames = np.concatenate([found.frames for found in cut])
         return Windowed(keys, clips, frames, Segments(ids[clips], times[:, 0], times[:, 1]))
 
@@ -189,7 +188,7 @@ class Stitched:
 
         def read(row: int) -> Arrays:
             start, stop = over.frames[row]
-            return settings.clip.of_frames(np.array(shots.shot(int(over.clips[row]))[start:stop]), settings.rate)
+            return settings.clip.of_frames(shots.shot(int(over.clips[row]))[start:stop], settings.rate)
 
         about = [shots.fingerprint, settings.rate, settings.window, settings.stride, settings.clip.describe()]
         return Items(over.keys, read, json_digest(about))
@@ -197,9 +196,7 @@ class Stitched:
     def _video_labels(self) -> NDArray[np.int64]:
         """The stretch that a window of a video shows, or -1 where it shows too much of two parts."""
         labels = np.full(len(self.over_videos.keys), -1, np.int64)
-        for row, (clip, (start, stop)) in enumerate(
-            zip(self.over_videos.clips, self.over_videos.frames, strict=True)
-        ):
+        for row, (clip, (start, stop)) in enumerate(zip(self.over_videos.clips, self.over_videos.frames, strict=True)):
             for number, part in enumerate(self.timeline.videos[clip]):
                 if min(stop, part.ends) - max(start, part.begins) >= INSIDE * (stop - start):
                     labels[row] = self._label(int(clip), number, (start + stop) / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import log, pi
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from retrieval_bench.data._camera import KINDS, Kind, Pace, draw_look, draw_motion, evenly
 from retrieval_bench.data._shot import Floats, Frames, Motion, Shot, View, render
 
-# Seconds of a moment, and its share of its part where it is cut shorter. Together with DISTRACTOR a video has 60 to 120 s.
+# Seconds of a moment, and its share of its part where it is cut shorter. With three distractors that is 60 to 120 s.
 LENGTHS = {"short": (3.5, 9.0), "medium": (10.7, 20.0), "long": (30.7, 34.0)}
 SHARE = {"short": (0.6, 0.9), "medium": (0.7, 0.9), "long": (0.86, 0.95)}
 CUT = 0.5  # probability that a moment is shorter than its part
@@ -110,11 +111,11 @@ class Plan:
         for video in range(self.n_videos):
             mine = [(i, parts[i]) for i in range(3 * video, 3 * video + 3)]
             others = [(-1, likes[i]) for i in range(n) if places[i] == video]
-            numbers, stitched = zip(*_stitched(_shuffled(mine + others, rng), round(FADE * self.rate), rng), strict=True)
-            videos.append(stitched)
-            for at, number in enumerate(numbers):
+            stitched = _stitched(_shuffled(mine + others, rng), round(FADE * self.rate), rng)
+            videos.append([part for _, part in stitched])
+            for at, (number, part) in enumerate(stitched):
                 if number >= 0:
-                    takes.append(self._take((video, at), classes[number], stitched[at], seconds[number][1], rng))
+                    takes.append(self._take((video, at), classes[number], part, seconds[number][1], rng))
         return Timeline(videos, takes)
 
     def _seconds(self, moment: str, rng: np.random.Generator) -> tuple[float, float]:
@@ -143,9 +144,7 @@ class Plan:
             motion, look = draw_motion(kind, pace(length, self.size), self.size, rng), shot.look
         return Part(Shot(look, motion, self.size), kind, length, noise, like=number)
 
-    def _take(
-        self, place: tuple[int, int], moment: str, part: Part, seconds: float, rng: np.random.Generator
-    ) -> Take:
+    def _take(self, place: tuple[int, int], moment: str, part: Part, seconds: float, rng: np.random.Generator) -> Take:
         free = max(0, part.ends - part.begins - round(seconds * self.rate))
         start = part.begins + int(rng.integers(free + 1))
         stop = part.ends - free + start - part.begins
@@ -176,15 +175,13 @@ def _shuffled(parts: Sequence[tuple[int, Part]], rng: np.random.Generator) -> li
 
     def same(order: Sequence[int]) -> int:
         names = [parts[i][1].shot.look.photograph for i in order]
-        return sum(one == other for one, other in zip(names, names[1:], strict=False))
+        return sum(one == other for one, other in pairwise(names))
 
     orders = [[int(i) for i in rng.permutation(len(parts))] for _ in range(20)]
     return [parts[i] for i in min(orders, key=same)]
 
 
-def _stitched(
-    parts: Sequence[tuple[int, Part]], fade: int, rng: np.random.Generator
-) -> list[tuple[int, Part]]:
+def _stitched(parts: Sequence[tuple[int, Part]], fade: int, rng: np.random.Generator) -> list[tuple[int, Part]]:
     """The parts one behind the other, where every passage is a cut or a cross-fade of so many frames."""
     fades = [0, *(fade * int(rng.integers(2)) for _ in parts[1:]), 0]
     placed, end = [], 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from retrieval_bench.data._camera import PHOTOGRAPHS
 from retrieval_bench.data._checks import need_whole
+from retrieval_bench.data._footage import side_read
 from retrieval_bench.data._shot import versions
 from retrieval_bench.data._stitched import Settings, Stitched
 from retrieval_bench.data._timeline import LENGTHS
@@ -20,9 +21,9 @@ class Moments(MomentDataset):
     """Videos of 60 to 120 seconds; a query is a moment of one of them, filmed again, and its answer an exact interval.
 
     A video is stitched, by cuts and short cross-fades, from six parts: a short moment (3 to 9 s), a medium one (10 to
-    20 s), a long one (30 to 34 s), and three distractors of 7 to 12 s. A distractor belongs to a moment of the same video
-    or of one of the two before it, and shows in turn the same place in the same colours in another motion, or the same
-    motion on another photograph: neither what is seen nor how it moves is enough. The motions are pans, zooms,
+    20 s), a long one (30 to 34 s), and three distractors of 7 to 12 s. A distractor belongs to a moment of the same
+    video or of one of the two before it, and shows in turn the same place in the same colours in another motion, or the
+    same motion on another photograph: neither what is seen nor how it moves is enough. The motions are pans, zooms,
     rotations and fades of `motions`, as slow as a part is long, so that no two seconds of a part look the same.
 
     Queries: every moment, half of them cut shorter than their part, with another crop (up to 1.15 × larger, shifted by
@@ -36,7 +37,7 @@ class Moments(MomentDataset):
         clip: which frames are read of a window, and whether with optical flow.
         cache: folder into which the videos are drawn once (about 0.75 GB for the test part, 0.35 GB for the others).
         seed: decides every video and query; apart from the seed of a run.
-        image_size: side in pixels.
+        image_size: side in pixels as drawn; `clip` may enlarge what is read.
         rate: frames a second.
         n_videos, train_videos, validation_videos: each has three queries.
         window, stride: seconds, of the windows over videos and queries.
@@ -75,7 +76,7 @@ class Moments(MomentDataset):
         ):
             if isinstance(value, bool) or not low <= value <= high:
                 raise BadConfig(f"data.{name}={value}: type a number from {low} to {high}")
-        self.image_size: int = image_size
+        self.image_size = side_read(clip, image_size)
         self.inputs = clip.inputs
         self.window, self.stride, self.least_overlap = float(window), float(stride), float(least_overlap)
         self._settings = Settings(clip, cache, seed, image_size, float(rate), self.window, self.stride)
@@ -122,7 +123,7 @@ class Moments(MomentDataset):
         return {
             "data": self.name,
             "split": "by photograph: " + "; ".join(f"{part}: {', '.join(p)}" for part, p in PHOTOGRAPHS.items()),
-            "crop": f"none; drawn at {self.image_size} x {self.image_size}",
+            "crop": f"none; drawn at {self._settings.size} x {self._settings.size}",
             "self": "queries and gallery share no item: a query is filmed again",
             "group": "none",
             "relevance": f"windows that lie in the query's moment by {self.least_overlap:g} of their length or more",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.data._camera import KINDS, PAIRS, PHOTOGRAPHS, Pace, draw_look, draw_motion
 from retrieval_bench.data._checks import need_whole
-from retrieval_bench.data._footage import Footage, Script, footage
+from retrieval_bench.data._footage import Footage, Script, footage, side_read
 from retrieval_bench.data._shot import Frames, Shot, render, versions
 from retrieval_bench.data.base import Arrays, Dataset, Items, item_id
 from retrieval_bench.errors import BadConfig
@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
 
 class Motions(Dataset):
-    """Class = what happens in a clip; its reversed twin, the same frames in the opposite order, is of the partner class.
+    """Class = what happens in a clip; its reversed twin, the same frames in the other order, is of the partner class.
 
     Pan left and right, pan up and down, zoom in and out, rotate clockwise and counter-clockwise, fade in and out, an
     object enters and leaves, an object crosses from left to right and from right to left. Every clip stands in the
@@ -55,7 +55,8 @@ class Motions(Dataset):
         clip: which frames are read of a clip, and whether with optical flow.
         cache: folder into which the clips are drawn once (0.19 GB for the test part, 0.35 GB for the others).
         seed: decides every clip; apart from the seed of a run.
-        image_size: side in pixels. Pans and rotations have the same speed in pixels and degrees a frame at any size.
+        image_size: side in pixels as drawn; `clip` may enlarge what is read. Pans and rotations have the same speed, in
+            pixels and degrees a frame, at any size.
         frames: of a clip. rate: of these a second.
         train_clips, validation_clips, test_clips: of each class and photograph.
 
@@ -90,7 +91,7 @@ class Motions(Dataset):
             need_whole(f"{part}_clips", count, 1, 10_000)
         if isinstance(rate, bool) or not 1 <= rate <= 240:
             raise BadConfig(f"data.rate={rate}: type a number of frames a second from 1 to 240")
-        self.image_size: int = image_size
+        self.image_size, self._size = side_read(clip, image_size), image_size
         self.inputs = clip.inputs
         self._clip, self._cache, self._seed = clip, cache, seed
         self._frames, self._rate, self._counts = frames, float(rate), counts
@@ -123,12 +124,13 @@ class Motions(Dataset):
             "data": self.name,
             "split": "by photograph, the same classes in all parts: "
             + "; ".join(f"{part}: {', '.join(names)}" for part, names in PHOTOGRAPHS.items()),
-            "crop": f"none; drawn at {self.image_size} x {self.image_size}",
+            "crop": f"none; drawn at {self._size} x {self._size}",
             "self": "leave-one-out: queries and gallery are the same clips",
             "group": "the photograph: all clips of the query's photograph are ignored",
             "relevance": "equal motion",
             "pairs": [[str(one), str(other)] for one, other in PAIRS],
             "twins": "each clip stands in the data in both directions of time",
+            "twins_are_read_at_the_same_frames": self._symmetric(),
             "n_classes": len(KINDS),
             "n_photographs": {part: len(names) for part, names in PHOTOGRAPHS.items()},
             "clips_of_a_class_and_photograph": dict(self._counts),
@@ -140,6 +142,11 @@ class Motions(Dataset):
             "clip": self._clip.describe(),
             "drawn_with": versions(tuple(name for names in PHOTOGRAPHS.values() for name in names)),
         }
+
+    def _symmetric(self) -> bool:
+        """Whether a clip and its twin give the same frames, so that no mean over them tells the two apart."""
+        rows = np.sort(self._clip.sampling.indices(self._frames, self._rate))
+        return bool((rows == self._frames - 1 - rows[::-1]).all())
 
     @cached_property
     def _test(self) -> Items:
@@ -161,7 +168,7 @@ class Motions(Dataset):
             decides={**versions(PHOTOGRAPHS[part]), "seed": self._seed},
             keys=[member.key for member in members],
             lengths=[self._frames] * len(members),
-            size=self.image_size or 0,
+            size=self._size,
             draw=lambda row: self._draw(members[row]),
         )
         shots = footage(self._cache, script)
@@ -176,12 +183,12 @@ class Motions(Dataset):
         )
 
     def _read(self, shots: Footage, row: int) -> Arrays:
-        frames = np.array(shots.shot(row // 2))
-        return self._clip.of_frames(np.ascontiguousarray(frames[::-1]) if row % 2 else frames, self._rate)
+        frames = shots.shot(row // 2)
+        return self._clip.of_frames(frames[::-1] if row % 2 else frames, self._rate)
 
     def _draw(self, member: Member) -> Frames:
         rng = np.random.default_rng((self._seed, item_id(member.key)))
-        size, steps = self.image_size or 0, self._frames - 1
+        size, steps = self._size, self._frames - 1
         pace = Pace(*((low * steps, high * steps) for low, high in (TRAVEL, GROWTH, TURN, DRIFT)))
         motion = draw_motion(PAIRS[member.pair][0], pace, size, rng)
         look = draw_look(member.photograph, motion, size, rng)

@@ -152,7 +152,7 @@ SAME_CLASSES = {"motions"}  # their parts differ in what the classes are shown o
 def test_labels_are_one_name_space_and_no_class_stands_in_two_parts(
     name: str, tmp_path: Path, write_image: Write
 ) -> None:
-    """Every shipped data set documents its training, validation and test parts as disjoint, in classes or in sources."""
+    """Every shipped data set documents its parts as disjoint: in classes, or else in sources."""
     data = fake(name, tmp_path, write_image)
     labels = {}
     for part, items in {"train": data.train(), "validation": data.validation(), "test": data.gallery()}.items():

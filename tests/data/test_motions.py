@@ -8,6 +8,7 @@ from retrieval_bench.data._shot import Look, Motion, Shot, View, maps, opencv, p
 from retrieval_bench.data.motions import DRIFT, GROWTH, TRAVEL, TURN, Motions
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.media.clip import Clip
+from retrieval_bench.media.flow import Flow, FlowMethod
 from retrieval_bench.media.sampling import SegmentSampling
 
 SIZE, FRAMES = 64, 24
@@ -96,9 +97,8 @@ def test_flow_runs_as_the_class_says(clips, small):
     radius = np.hypot(x, y)
     signs = {Kind.PAN_LEFT: 0, Kind.PAN_UP: 1, Kind.ZOOM_IN: 2, Kind.CLOCKWISE: 3, Kind.ENTERS: 2}
     for first, at in signs.items():
-        for label, sign in ((KINDS.index(first), 1), (KINDS.index(first) ^ 1, -1)):
-            if first == Kind.ENTERS:
-                sign = -sign  # towards the middle
+        inward = first == Kind.ENTERS  # towards the middle
+        for label, sign in ((KINDS.index(first) ^ inward, 1), (KINDS.index(first) ^ (not inward), -1)):
             for frames in clips[labels == label]:
                 grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
                 flow = np.stack([dis.calc(grey[i], grey[i + 1], None) for i in range(0, FRAMES - 1, 2)])
@@ -177,7 +177,7 @@ def test_pixels_stand_where_the_map_says():
 
 
 def test_the_photograph_goes_on_mirrored_beyond_its_edge():
-    look = Look("coins", (0.5, 120.0), np.eye(2), np.eye(3))  # the middle of the first column, about which it is mirrored
+    look = Look("coins", (0.5, 120.0), np.eye(2), np.eye(3))  # the middle of the first column: it is mirrored there
     shown = plain(Shot(look, motion(), 33), np.array([0.5]))[0]
     np.testing.assert_array_equal(shown, shown[:, ::-1])
     assert shown[:, :16].std() > 5
@@ -191,6 +191,22 @@ def test_two_renderings_give_the_same_bytes_and_a_seed_others(small, tmp_path):
     other = Motions(clip(), str(tmp_path), **SMALL, seed=1)
     assert other.validation().fingerprint != small.validation().fingerprint
     assert not np.array_equal(other.validation().read(9)["rgb"], small.validation().read(9)["rgb"])
+
+
+@pytest.mark.parametrize(("frames", "alike"), [(24, True), (8, True), (12, False)])
+def test_the_protocol_says_whether_twins_are_read_alike(cache, frames, alike):
+    assert Motions(clip(frames), cache, **SMALL).protocol["twins_are_read_at_the_same_frames"] is alike
+
+
+def test_the_clip_resizes_and_adds_flow(cache):
+    read = Clip(SegmentSampling(4), 48, 48, Flow(FlowMethod.DIS, 3), None)
+    data = Motions(read, cache, **SMALL)
+    arrays = data.gallery().read(1)
+    assert data.inputs == ("rgb", "flow") == tuple(arrays)
+    assert (arrays["rgb"].shape, arrays["flow"].shape) == ((4, 48, 48, 3), (4, 48, 48, 6))
+    assert data.image_size == 48
+    assert Motions(Clip(SegmentSampling(4), 171, 128, None, None), cache, **SMALL).image_size is None
+    assert Motions(clip(), cache, **SMALL).image_size == SIZE
 
 
 def test_what_is_read_decides_the_fingerprint(small, cache):

@@ -28,12 +28,11 @@ LAYERS = {
         0,
     ),  # parts of nearest
     **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
+    "_row_store": 0,  # of embed, and of what data draw
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_row_store", "_transformed", "_encode", "_clips"), 2),
-    **dict.fromkeys(
-        ("_cycles", "_epochs", "_pixels", "_stored", "augment", "augment_clip", "sampler"), 2
-    ),  # parts of train
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_transformed", "_encode", "_clips"), 2),
+    **dict.fromkeys(("_cycles", "_epochs", "_pixels", "_stored", "augment", "augment_clip", "sampler"), 2),  # of train
     **dict.fromkeys(("_checkpoint", "_fit", "_feed", "_headed", "_heap", "_learner", "_look", "_material"), 2),
     **dict.fromkeys(("_trained_files", "optimizer"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),

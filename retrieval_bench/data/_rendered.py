@@ -19,6 +19,7 @@ from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
 
 Value = TypeVar("Value")
+Step = TypeVar("Step")
 CHUNK = 512  # images drawn before they are written; bounds the memory
 
 
@@ -126,7 +127,7 @@ def _write(file: BinaryIO, recipe: Recipe, threads: int) -> str:
     np.lib.format.write_array_header_1_0(file, header)
     digest = blake2b("\n".join(recipe.keys).encode(), digest_size=16)
     with ThreadPoolExecutor(threads) as pool:
-        for start in _progress(recipe.name, n):
+        for start in progress(f"drawing {recipe.name}", range(0, n, CHUNK)):
             rows = range(start, min(start + CHUNK, n))
             block = np.stack(list(pool.map(recipe.draw, rows)))
             if block.shape[1:] != (recipe.size, recipe.size, 3) or block.dtype != np.uint8:
@@ -136,14 +137,14 @@ def _write(file: BinaryIO, recipe: Recipe, threads: int) -> str:
     return f"{recipe.name}-{digest.hexdigest()}"
 
 
-def _progress(name: str, n: int) -> Iterator[int]:
-    """Starts of the chunks, with a bar on standard error if that is a terminal."""
+def progress(task: str, steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps, with a bar on standard error if that is a terminal and there are several."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal or n <= CHUNK) as bar:
-        task = bar.add_task(f"drawing {name}", total=n)
-        for start in range(0, n, CHUNK):
-            yield start
-            bar.advance(task, min(CHUNK, n - start))
+    with Progress(console=console, transient=True, disable=not console.is_terminal or len(steps) < 2) as bar:
+        number = bar.add_task(task, total=len(steps))
+        for step in steps:
+            yield step
+            bar.advance(number)

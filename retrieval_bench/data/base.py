@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.types import Embeddings, GroundTruth
+from retrieval_bench.types import Embeddings, GroundTruth, Ragged, Segments
 
 Arrays = dict[str, NDArray[np.uint8]]
 
@@ -103,7 +103,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def validation(self) -> Items:
-        """Items for choosing between models; class-disjoint from `train` and from the test part where labelled."""
+        """Items for choosing between models; disjoint from `train` and from the test part as these are."""
 
     @abstractmethod
     def queries(self) -> Items:
@@ -121,6 +121,83 @@ class Dataset(ABC):
     @abstractmethod
     def protocol(self) -> dict[str, Any]:
         """What is stored with every number: split, crop, self rule, group rule, sizes. JSON values only."""
+
+
+class Video(NamedTuple):
+    """Name and length of a long video."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrueMoments:
+    """Which moment each query shows: part of a video, from start to end.
+
+    Attributes:
+        queries: int64 [m] ids of the queries, rising, unique; names: [m] for people.
+        videos: int64 [m] id of the video. starts, ends: float64 [m] seconds in it.
+    """
+
+    queries: NDArray[np.int64]
+    names: Sequence[str]
+    videos: NDArray[np.int64]
+    starts: NDArray[np.float64]
+    ends: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if not (np.diff(self.queries) > 0).all():
+            raise ValueError("ids of queries must rise")
+        if not {len(self.names), len(self.videos), len(self.starts), len(self.ends)} <= {len(self.queries)}:
+            raise ValueError("one name, video, start and end for each query")
+        if not (self.ends > self.starts).all():
+            raise ValueError("every moment must end after it starts")
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+
+class MomentDataset(Dataset):
+    """Long videos in which moments are found. Items are windows: of videos, of query clips.
+
+    Attributes:
+        window, stride: seconds, of the windows on both sides.
+        least_overlap: share of a gallery window that must lie in the true moment for it to be relevant.
+    """
+
+    window: float
+    stride: float
+    least_overlap: float = 0.5
+
+    @abstractmethod
+    def gallery_segments(self) -> Segments:
+        """Row of `gallery()` → (id of the video, start, end), in seconds of the video."""
+
+    @abstractmethod
+    def query_segments(self) -> Segments:
+        """Row of `queries()` → (id of the query, start, end), in seconds of the query itself."""
+
+    @abstractmethod
+    def videos(self) -> Mapping[int, Video]:
+        """Id → name and length of every video of the gallery."""
+
+    @abstractmethod
+    def moments(self) -> TrueMoments:
+        """What each query shows. Every query has one moment."""
+
+    def truth(self) -> GroundTruth:
+        """For every window of a query, the gallery windows that lie in its moment by `least_overlap` or more."""
+        gallery, segments, moments = self.gallery(), self.gallery_segments(), self.moments()
+        shared = np.minimum(segments.ends, moments.ends[:, None]) - np.maximum(segments.starts, moments.starts[:, None])
+        inside = (segments.items == moments.videos[:, None]) & (
+            shared >= self.least_overlap * (segments.ends - segments.starts) - 1e-9
+        )  # [queries, gallery windows]: small, for moments are few
+        lists = [gallery.ids[row] for row in inside]
+        rows = np.searchsorted(moments.queries, self.query_segments().items)
+        lengths = np.array([len(lists[row]) for row in rows], np.int64)
+        values = np.concatenate([lists[row] for row in rows]) if len(rows) else np.empty(0, np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return GroundTruth(self.queries().ids, gallery.ids, relevant=Ragged(values, offsets))
 
 
 class VectorDataset(ABC):

@@ -119,6 +119,7 @@ def _point(values: Floats) -> Point:
 
 def draw_look(name: str, motion: Motion, size: int, rng: np.random.Generator) -> Look:
     """A crop, turned, mirrored and coloured, that shows something from the start of the motion to its end."""
+    rng = np.random.default_rng(int(rng.integers(2**63)))  # the caller's draws do not depend on how many crops it takes
     colour = _colour(rng)
     best, most = None, -1.0
     for _ in range(TRIES):

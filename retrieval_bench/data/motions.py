@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import radians
+from math import log, radians
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from retrieval_bench.types import GroundTruth
 # From one frame to the next: pixels, logarithm and radians. Optical flow finds such motion with ease.
 TRAVEL, GROWTH, TURN = (1.2, 4.5), (0.02, 0.04), (radians(1.5), radians(4.0))
 DRIFT = (0.0, 0.3)
+MOST_GROWTH = log(3)  # of a whole clip: a photograph has no more detail to zoom into
 NOISE = (1.0, 5.0)  # grey levels
 
 
@@ -85,7 +86,7 @@ class Motions(Dataset):
     ) -> None:
         need_whole("seed", seed, 0, 2**63 - 1)
         need_whole("image_size", image_size, 32, 512)
-        need_whole("frames", frames, 8, 1000)
+        need_whole("frames", frames, 8, 64)
         counts = {"train": train_clips, "validation": validation_clips, "test": test_clips}
         for part, count in counts.items():
             need_whole(f"{part}_clips", count, 1, 10_000)
@@ -189,7 +190,9 @@ class Motions(Dataset):
     def _draw(self, member: Member) -> Frames:
         rng = np.random.default_rng((self._seed, item_id(member.key)))
         size, steps = self._size, self._frames - 1
-        pace = Pace(*((low * steps, high * steps) for low, high in (TRAVEL, GROWTH, TURN, DRIFT)))
+        ranges = [(low * steps, high * steps) for low, high in (TRAVEL, GROWTH, TURN, DRIFT)]
+        ranges[1] = (min(ranges[1][0], MOST_GROWTH), min(ranges[1][1], MOST_GROWTH))
+        pace = Pace(*ranges)
         motion = draw_motion(PAIRS[member.pair][0], pace, size, rng)
         look = draw_look(member.photograph, motion, size, rng)
         return render(Shot(look, motion, size), np.linspace(0, 1, self._frames), rng.uniform(*NOISE), rng)

@@ -131,5 +131,6 @@ def _within(features: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _mean(features: Tensor, lengths: Tensor) -> Tensor:
+    """In float64, so that the same frames in another order have the same mean: a rounding is no sense of time."""
     inside = _within(features, lengths)
-    return (features * inside).sum(dim=1) / inside.sum(dim=1)
+    return ((features.double() * inside).sum(dim=1) / inside.sum(dim=1)).to(features.dtype)

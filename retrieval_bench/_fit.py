@@ -30,7 +30,7 @@ from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import Device, Headed, Precision
 from retrieval_bench.metric.hit_rate import hit_rate
 from retrieval_bench.metric.map_at_r import map_at_r
-from retrieval_bench.points import Stage, exact_search
+from retrieval_bench.points import Stage, exact_search, most_ignored
 from retrieval_bench.stats import bootstrap_columns
 from retrieval_bench.types import Embeddings, GroundTruth
 
@@ -210,7 +210,7 @@ def _judge(fitting: Fitting) -> Judge:
         metrics = {"map_at_r": partial(map_at_r), "hit_rate": partial(hit_rate)}
         stage = Stage("validation", some, some, truth, similarity, metrics, (1,), seed, float("nan"))
         found: dict[str, float] = {}
-        for name, interval in bootstrap_columns(exact_search(stage, 1, 1).values, seed).items():
+        for name, interval in bootstrap_columns(exact_search(stage, 1, most_ignored(truth)).values, seed).items():
             found |= {name: interval.value, f"{name}_lo": interval.lo, f"{name}_hi": interval.hi}
         return found
 

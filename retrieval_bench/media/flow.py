@@ -26,7 +26,7 @@ Motion = NDArray[np.float32]
 Estimate = Callable[[Bytes, Bytes], Motion]  # grey [h, w] twice → pixels [h, w, 2]
 
 LARGEST, REST = 127, 128
-SMALLEST_SIDE = 16  # pixels; DIS begins with patches of 8 on smaller pictures
+SMALLEST_SIDE = 16  # pixels: two of DIS's patches; on less it crashes or gives no numbers
 # OpenCV's own example: pyramid scale, levels, window, iterations, size and width of the polynomial's neighbourhood.
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2)
 
@@ -45,8 +45,9 @@ class Flow:
     A stack at frame s holds the pairs (s, s + 1) … (s + L - 1, s + L): L + 1 frames, 2 L channels x0, y0, x1, y1, …
     Near the end of a video it is shifted back so far that it fits. A video of fewer than L + 1 frames has none.
 
-    OpenCV has one number of threads for the whole process, and cuts a picture into as many stripes as threads: it is
-    set to 1, so that bytes do not depend on the machine. Read several videos at once instead.
+    OpenCV has one number of threads for the whole process. Computing flow sets it to 1: several videos are read at
+    once, and threads for each of them would only crowd the cores. (The bytes were the same with 1 to 8 threads in
+    OpenCV 5.)
 
     Args:
         method: dis or farneback.
@@ -90,7 +91,7 @@ class Flow:
         height, width = first.shape
         if min(height, width) < SMALLEST_SIDE:
             raise CorruptInput(f"frames of {width} × {height} pixels; optical flow needs {SMALLEST_SIDE} on each side")
-        return self._quantised(_symmetric(_estimator(self.method), first, second))
+        return self._quantised(_symmetric(_estimator(self.method, first.shape), first, second))
 
     def starts(self, rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
         """First frame of the stack of each of these frames, in a video of n: [t].
@@ -175,18 +176,35 @@ def _mirrored(motion: Motion) -> Motion:
     return motion[:, ::-1] * np.array([-1, 1], np.float32)
 
 
-_of_thread = threading.local()  # a DIS object holds buffers
+_of_thread = threading.local()
 
 
-def _estimator(method: FlowMethod) -> Estimate:
+def _estimator(method: FlowMethod, shape: tuple[int, ...]) -> Estimate:
     cv2 = _opencv()
     cv2.setNumThreads(1)
     if method is FlowMethod.FARNEBACK:
         return lambda first, second: cv2.calcOpticalFlowFarneback(first, second, None, *FARNEBACK, 0)
-    if "dis" not in vars(_of_thread):
-        _of_thread.dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if vars(_of_thread).get("shape") != shape:
+        _of_thread.shape, _of_thread.dis = shape, _dis(cv2, *shape)
     dis = _of_thread.dis
     return lambda first, second: dis.calc(first, second, None)
+
+
+def _dis(cv2: ModuleType, height: int, width: int) -> Any:
+    """DIS for pictures of one size; for each thread, since it holds buffers.
+
+    The scales are set, by OpenCV's own rule where that is sound. Left alone, OpenCV takes the coarsest from the longer
+    side: on long, narrow pictures the shorter one has no room for a patch then, which ends the process; and on those
+    below 46 pixels it changes the object, which gives other flow from the second call on.
+    """
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    patch = dis.getPatchSize()
+    by_longer = int(math.log2(max(height, width) / (4 * patch)) + 0.5)
+    by_shorter = int(math.log2(min(height, width) / patch))  # 1 at least, by SMALLEST_SIDE
+    dis.setCoarsestScale(max(1, min(by_longer, by_shorter)))
+    if by_longer < dis.getFinestScale():
+        dis.setFinestScale(0)
+    return dis
 
 
 def _opencv() -> ModuleType:

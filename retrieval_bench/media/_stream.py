@@ -93,23 +93,26 @@ def probe(path: Path) -> Probe:
     import av
 
     container, stream = open_stream(path)
-    times: list[int] = []
     count = 0
+    timed, first, last = 0, 0, 0
     with container, contextlib.suppress(av.FFmpegError):  # cut off: what came until then is counted
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
                 count += 1
                 time = packet.dts if packet.pts is None else packet.pts
-                times += [] if time is None else [time]
-    return Probe(count, _rate(stream, times))
+                if time is not None:
+                    first, last = (min(first, time), max(last, time)) if timed else (time, time)
+                    timed += 1
+    return Probe(count, _rate(stream, timed, last - first))
 
 
-def _rate(stream: VideoStream, times: list[int]) -> float:
+def _rate(stream: VideoStream, timed: int, ticks: int) -> float:
+    """Frames a second of so many packets with times, the first and the last so many ticks apart."""
     named = float(stream.average_rate or stream.guessed_rate or 0)
-    span = (max(times) - min(times)) * float(stream.time_base or 0) if times else 0.0
+    span = ticks * float(stream.time_base or 0)
     if span <= 0:
         return named or UNKNOWN_RATE
-    measured = (len(times) - 1) / span
+    measured = (timed - 1) / span
     return named if abs(named - measured) <= AGREEMENT * measured else measured
 
 
@@ -167,7 +170,7 @@ class Decoding:
         """All packets but the last if it is cut (a transport stream has marked ones that are not the last)."""
         held: Packet[VideoStream] | None = None
         for packet in self._container.demux(self._stream):
-            if not packet.size:  # the end; in an AVI also a dropped frame, which a decoder would take for the end
+            if not packet.size:  # the end, or nothing: a decoder would take it for the end
                 continue
             if held is not None:
                 yield held

@@ -70,7 +70,7 @@ def test_mirrored_frames_have_the_mirrored_flow(width: int, method: FlowMethod) 
 
 
 def test_without_care_dis_is_not_symmetric() -> None:
-    """What `_symmetric` is for; if this fails, it may go."""
+    """What `_side` is for; if this fails, it may go."""
     first, second = (grey(frame) for frame in zoomed()[:2])
     estimate = module._estimator(FlowMethod.DIS, first.shape)
     plain, other = estimate(first, second), estimate(module._flipped(first), module._flipped(second))

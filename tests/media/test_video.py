@@ -97,6 +97,17 @@ def test_original_avis_have_ffmpegs_count(path: Path) -> None:
     assert len(frames_of(path)) == sum(not line.startswith("#") for line in listed.splitlines())
 
 
+def test_a_dropped_frame_of_an_avi_is_not_the_end(tmp_path: Path) -> None:
+    """Capture programs write a chunk of no bytes."""
+    path = clip(tmp_path / "a.avi", "mjpeg", 20)
+    with av.open(str(path)) as container:
+        place = [p for p in container.demux(video=0) if p.size][10].pos
+    data = path.read_bytes()
+    place = data.rindex(b"00dc", 0, place + 8)
+    path.write_bytes(data[:place] + b"00dc\0\0\0\0" + data[place : data.rindex(b"idx1")])
+    assert [number_of(frame) for frame in frames_of(path)] == list(range(20))
+
+
 def patched(path: Path, count: int) -> Path:
     """An AVI whose headers say another number of frames."""
     data = bytearray(path.read_bytes())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import av
@@ -259,6 +260,16 @@ def test_two_processes_do_not_disturb_each_other(tmp_path: Path) -> None:
     assert [process.wait(60) for process in both] == [0, 0]
     assert child(folder, tmp_path / "clean", tmp_path / "log3", 0).wait() == 0
     assert kept_files(tmp_path / "cache") == kept_files(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_many_threads_read_the_same_bytes(kept: bool, tmp_path: Path) -> None:
+    paths = [lossless(tmp_path / f"{n}.mkv", n) for n in (6, 9, 14)] * 4
+    clip = Clip(SegmentSampling(4), 40, 30, Flow(pairs=3), str(tmp_path / "cache") if kept else None)
+    alone = [Clip(SegmentSampling(4), 40, 30, Flow(pairs=3), None).read(path) for path in paths]
+    with ThreadPoolExecutor(6) as pool:
+        for one, expected in zip(pool.map(clip.read, paths), alone, strict=True):
+            assert all(np.array_equal(one[name], expected[name]) for name in clip.inputs)
 
 
 def test_a_ledger_that_is_damaged_is_begun_anew(tmp_path: Path) -> None:

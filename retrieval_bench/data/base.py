@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged, Segments
 
-Arrays = dict[str, NDArray[np.uint8]]
+Arrays = Mapping[str, NDArray[np.uint8]]
 
 
 def item_id(key: str) -> int:

@@ -53,7 +53,9 @@ def _made(encoder: Encoder, head: Callable[..., Head], seed: int) -> Headed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made = head(dim=encoder.dim)
-    return Headed(encoder, made, made.out, {})
+    model = Headed(encoder, made, made.out, {})
+    model.blocks = None if made.mixes else encoder.blocks
+    return model
 
 
 def _values(node: dict[str, Any]) -> dict[str, Any]:

@@ -125,8 +125,9 @@ class Job:
         if self.built and self._loaded(self._worker):
             return
         part = self._store.fresh_index()
-        order, threads = self._scene.order, int(self.build["threads"])
-        built: Built = self._worker.ask(Build(self._scene.gallery_file, order, self._seed, threads, str(part)))
+        scene, threads = self._scene, int(self.build["threads"])
+        request = Build(scene.gallery_file, scene.order, self._seed, threads, str(part), scene.gallery.blocks)
+        built: Built = self._worker.ask(request)
         self._store.write_ids(self._scene.index_ids)
         self._store.adopt_index(part)
         self.build |= {

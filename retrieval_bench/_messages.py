@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -61,6 +62,7 @@ class Build:
     seed: int
     threads: int
     folder: str
+    blocks: Mapping[str, tuple[int, int]] | None = None  # of the vectors' columns
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import blake2b
@@ -12,8 +13,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import digest
-from retrieval_bench.search.base import Index
+from retrieval_bench.search.base import Index, facts
 
 PACKAGE = "retrieval_bench."
 KERNEL = "retrieval_bench.nearest"  # what exact search is made of
@@ -24,9 +26,11 @@ class Recipe:
     """An index class with its parameters, known without constructing it.
 
     Attributes:
-        params: the given build parameters, without efforts.
+        target: the class; of an index that wraps another, with that one's facts.
+        params: the given build parameters, without efforts, as JSON values.
         efforts: values of the knob, rising; one none where there is no knob.
-        key: digest of the class, its source, its library's version and all build parameters, defaults included.
+        key: digest of the class, its source, its library's version and all build parameters, defaults included; of a
+            wrapped index, too.
         version: of the library; none where the class names none or it is not installed.
     """
 
@@ -44,28 +48,68 @@ class Recipe:
         Raises:
             TypeError: it is something else, or its parameters do not fit.
         """
-        target = factory.func
-        if not (inspect.isclass(target) and issubclass(target, Index)):
-            raise TypeError(f"{target!r} is not a subclass of retrieval_bench.search.base.Index")
-        bound = inspect.signature(target).bind(*factory.args, **factory.keywords)
-        bound.apply_defaults()
-        known = dict(bound.arguments)
-        efforts = known.pop("efforts", ())
+        key, known = _identity(factory)
+        target, efforts = facts(factory), known.get("efforts", ())
         if any(isinstance(effort, bool) or not isinstance(effort, int) or effort < 1 for effort in efforts):
             raise TypeError(f"efforts={list(efforts)}: whole numbers from 1 are needed")
         if target.knob is not None and not efforts:
             raise TypeError(f"{target.__name__} has the knob {target.knob}, so it needs values: efforts=[…]")
-        name = f"{target.__module__}.{target.__qualname__}"
-        given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
         values = (None,) if target.knob is None else tuple(sorted(set(efforts)))
-        installed = _version(target.library)
-        key = digest(name, known, _sources(target), target.library, installed)
-        return cls(factory, target, given, values, key, installed)
+        return cls(factory, target, build_params(factory), values, key, _version(target.library))
 
     @property
     def has_theory(self) -> bool:
         """The class says which rows are candidates, and what its theory predicts of them."""
         return self.target.collision is not Index.collision and self.target.candidate_sets is not Index.candidate_sets
+
+
+def build_params(factory: partial[Any]) -> dict[str, Any]:
+    """The given build parameters as JSON values, without efforts; a wrapped index as its target and parameters."""
+    given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
+    return {
+        key: {"_target_": _name(value), **build_params(value)} if isinstance(value, partial) else value
+        for key, value in given.items()
+    }
+
+
+def rebuilt(factory: partial[Any], params: Mapping[str, Any], efforts: Sequence[int]) -> partial[Any]:
+    """The partial with build parameters that `build_params` told of one like it; classes are those of `factory`.
+
+    Raises:
+        BadConfig: what is told wraps an index of another class.
+    """
+    given: dict[str, Any] = {}
+    for key, value in params.items():
+        inside = factory.keywords.get(key)
+        given[key] = value
+        if isinstance(inside, partial) and isinstance(value, Mapping):
+            told = {name: each for name, each in value.items() if name != "_target_"}
+            if value.get("_target_") != _name(inside):
+                raise BadConfig(f"{key} is {value.get('_target_')} here and {_name(inside)} in the configuration")
+            given[key] = rebuilt(inside, told, inside.keywords.get("efforts", ()))
+    return partial(factory.func, **given, efforts=efforts)
+
+
+def _name(factory: partial[Any]) -> str:
+    return f"{factory.func.__module__}.{getattr(factory.func, '__qualname__', '')}"
+
+
+def _identity(factory: partial[Any]) -> tuple[str, dict[str, Any]]:
+    """Digest of everything but efforts that decides the answers, and all arguments, defaults included.
+
+    Raises:
+        TypeError: it is no `Index`, or the arguments do not fit.
+    """
+    target = facts(factory)
+    bound = inspect.signature(target).bind(*factory.args, **factory.keywords)
+    bound.apply_defaults()
+    known = dict(bound.arguments)
+    decide = {
+        key: _identity(value)[0] if isinstance(value, partial) else value
+        for key, value in known.items()
+        if key != "efforts"
+    }
+    return digest(_name(factory), decide, _sources(target), target.library, _version(target.library)), known
 
 
 def _version(library: str | None) -> str | None:

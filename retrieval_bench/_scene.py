@@ -81,6 +81,8 @@ class Scene:
             parts.update(np.ascontiguousarray(side.ids).tobytes())
             parts.update(f"{side.fingerprint} {side.vectors.shape} {side.vectors.dtype}".encode())
         parts.update(f"{self.similarity} {self.extra} {self.seed} {SAMPLE_SALT}".encode())
+        if self.gallery.blocks is not None:
+            parts.update(f"{sorted(self.gallery.blocks.items())}".encode())
         return parts.hexdigest()
 
     def _written(self, vectors: NDArray[np.generic]) -> ArrayFile:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ from retrieval_bench._data_check import Checked, check_data
 from retrieval_bench.environment import environment
 from retrieval_bench.errors import MissingExtra
 
-__all__ = ["EXTRAS", "Checked", "backend_state", "check_data", "examine", "extra_state", "list_data", "needed"]
+__all__ = [
+    "EXTRAS",
+    "Checked",
+    "backend_state",
+    "check_data",
+    "examine",
+    "extra_state",
+    "list_data",
+    "needed",
+    "shipped_backend",
+]
 
 # Extra → the modules that it brings.
 EXTRAS = {
@@ -57,15 +68,27 @@ def examine(conf: Path) -> RenderableType:
 def backend_state(file: Path) -> Text:
     """Whether a backend can be constructed here, and what to type if not."""
     try:
-        node: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-        module, _, name = str(node.pop("_target_")).rpartition(".")
-        node.pop("_partial_", None)
-        getattr(importlib.import_module(module), name)(**node).close()
+        shipped_backend(file)().close()
     except MissingExtra as error:
         return Text(str(error), style="yellow")
     except Exception as error:  # noqa: BLE001  # whatever a foreign library raises, the other backends are told, too
         return Text(f"broken: {type(error).__name__}: {error}", style="red")
     return Text("works", style="green")
+
+
+def shipped_backend(file: Path) -> partial[Any]:
+    """A backend as its yaml has it; one that it wraps, from the yaml beside it that its defaults name."""
+    node: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    for line in node.pop("defaults", ()):
+        if isinstance(line, dict):
+            [(group, name)] = line.items()
+            node[group.partition("@")[2]] = shipped_backend(file.with_name(f"{name}.yaml"))
+    for key, value in node.items():
+        if told := re.fullmatch(r"\$\{\.(\w+)\.(\w+)\}", str(value)):
+            node[key] = node[told[1]].keywords[told[2]]
+    module, _, name = str(node.pop("_target_")).rpartition(".")
+    node.pop("_partial_", None)
+    return partial(getattr(importlib.import_module(module), name), **node)
 
 
 def extra_state(extra: str, modules: Iterable[str]) -> Text:

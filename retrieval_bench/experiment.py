@@ -131,6 +131,8 @@ def _refuse_secrets(index: str, given: Mapping[str, Any]) -> None:
     """Refuse what must not be in a configuration, which records and pages show; the message does not repeat it."""
     remedy = f"type export MILVUS_TOKEN=user:password and search.{index}.token_env=MILVUS_TOKEN, for instance"
     for key, value in given.items():
+        if isinstance(value, partial):  # an index inside another
+            _refuse_secrets(f"{index}.{key}", value.keywords)
         if isinstance(value, str) and "@" in value.partition("://")[2].partition("/")[0]:
             raise BadConfig(f"search.{index}.{key} holds a user or password, which every record would show; {remedy}")
         if key.endswith("_env") and value is not None and not str(value).isidentifier():

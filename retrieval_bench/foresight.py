@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
+from retrieval_bench._recipe import build_params
 from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.break_even import sizes
 from retrieval_bench.environment import processor
@@ -17,6 +17,7 @@ from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, result_folder
 from retrieval_bench.points import Stage, most_ignored
+from retrieval_bench.search.base import facts
 
 _ENOUGH_S = 1.0  # of encoding, to tell its speed
 _BATCHES_S = 5.0  # of training: its first batches are slower than the others
@@ -121,13 +122,12 @@ class Foresight:
 def _indexes(experiment: Experiment) -> Iterator[_Indexed]:
     """Each index with each build seed, its parameters, and its points (effort, k); the floor takes no time."""
     for name, factory in experiment.search.items():
-        params = {key: value for key, value in factory.keywords.items() if key != "efforts"}
         efforts = experiment.efforts(name)
         if experiment.target:  # one of them will be chosen; the dearest is the bound
             efforts = efforts[-1:]
         points = [(effort, k) for k in experiment.k for effort in efforts]
         for seed in experiment.measure.build_seeds if name != "null" else ():
-            yield Candidate(name, factory), seed, json.dumps(params, sort_keys=True), points
+            yield Candidate(name, factory), seed, json.dumps(build_params(factory), sort_keys=True), points
 
 
 def _exact(candidate: Candidate) -> bool:
@@ -178,8 +178,8 @@ def _missing_of(
     gallery, clients = what
     shape = gallery, len(stage.queries), stage.gallery.dim
     for candidate, seed, params, points in indexes:
-        target: Any = candidate.factory.func
         store = Store(result_folder(place, candidate, seed))
+        target = facts(candidate.factory)
 
         def measured(point: tuple[int | None, int], deep: bool = target.effort_at_least_k) -> Point:
             effort, k = point

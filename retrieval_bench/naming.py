@@ -24,7 +24,7 @@ def index_labels(built: Iterable[Built], backends: Mapping[str, str] | None = No
     groups: dict[str, dict[Built, dict[str, Any]]] = {}
     for index, params in built:
         backend = (backends or {}).get(index, index)
-        groups.setdefault(backend, {})[index, params] = json.loads(params)
+        groups.setdefault(backend, {})[index, params] = flat(json.loads(params))
     labels: dict[Built, str] = {}
     for group in groups.values():
         keys = differing(list(group.values()))
@@ -50,6 +50,23 @@ def _is_encoder(value: Any) -> bool:
     return isinstance(value, Mapping) and "weights" in value
 
 
+def flat(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Build parameters in one level, as they are typed; an index inside another is named as its yaml is.
+
+    >>> flat({"factor": 8, "index": {"_target_": "retrieval_bench.search.ivf.IVF", "nlist": 7}})
+    {'factor': 8, 'index': 'ivf', 'index.nlist': 7}
+    """
+    typed: dict[str, Any] = {}
+    for key, value in params.items():
+        if not (isinstance(value, Mapping) and "_target_" in value):
+            typed[key] = value
+            continue
+        inside = flat({name: each for name, each in value.items() if name != "_target_"})
+        typed[key] = str(value["_target_"]).rpartition(".")[0].rpartition(".")[2]
+        typed |= {f"{key}.{name}": each for name, each in inside.items()}
+    return typed
+
+
 def differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the parameters that are not equal in all, or that not all have.
 
@@ -66,7 +83,7 @@ def change(index: str, a: str, b: str) -> str:
     >>> change("hnsw", '{"m": 16}', '{"m": 32}')
     'hnsw (m=16 → 32)'
     """
-    left, right = json.loads(a), json.loads(b)
+    left, right = flat(json.loads(a)), flat(json.loads(b))
     told = [f"{key}={_value(left.get(key))} → {_value(right.get(key))}" for key in differing([left, right])]
     return f"{index} ({', '.join(told)})" if told else index
 

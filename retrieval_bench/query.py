@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.text import Text
 
+from retrieval_bench._recipe import rebuilt
 from retrieval_bench.binding import nearest
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.embed import embed, encode_one, fit_all, kept_vectors, query_engine
@@ -24,6 +25,7 @@ from retrieval_bench.measure import Candidate, open_index
 from retrieval_bench.media.image import decode
 from retrieval_bench.record import TRAINED, RunRecord
 from retrieval_bench.report.contact_sheet import Neighbour, Verdict, contact_sheet, render_neighbours
+from retrieval_bench.search.base import facts
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
@@ -140,19 +142,19 @@ def _chosen(record: RunRecord, experiment: Experiment, stage: str, question: Que
     name = question.index or ("exact" if "exact" in names else names[0])
     if name not in names:
         raise BadConfig(f"the run has no index {name!r}; {nearest(name, names)}")
-    target: Any = experiment.search[name].func
+    target = facts(experiment.search[name])
     if question.effort is not None and (target.knob is None or question.effort < 1):
         knob = "no knob" if target.knob is None else f"the knob {target.knob}, a whole number from 1"
         raise BadConfig(f"--effort {question.effort}: {name} has {knob}")
     row = max((row for row in worked if row["index"] == name), key=lambda row: row["effort"] or 0)
     effort = question.effort or row["effort"]
-    factory = partial(target, **json.loads(row["index_params"]), efforts=[] if effort is None else [effort])
+    factory = rebuilt(experiment.search[name], json.loads(row["index_params"]), [] if effort is None else [effort])
     return _Choice(Candidate(name, factory), int(row["build_seed"]), effort)
 
 
 def _at(choice: _Choice, depth: int) -> str:
     """The index's knob and the effort that a list of this depth is searched with, for a title."""
-    target: Any = choice.candidate.factory.func
+    target = facts(choice.candidate.factory)
     if choice.effort is None:
         return ""
     return f", {target.knob} {max(choice.effort, depth) if target.effort_at_least_k else choice.effort}"

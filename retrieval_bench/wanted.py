@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval_bench._recipe import build_params
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.measure import Candidate, IndexResult, result_folder
 from retrieval_bench.record import RunRecord
@@ -23,8 +24,7 @@ def candidates(experiment: Experiment) -> list[Candidate]:
 
 def params(factory: partial[Any]) -> str:
     """Build parameters as in `index_params`."""
-    given = {key: value for key, value in factory.keywords.items() if key != "efforts"}
-    return json.dumps(given, sort_keys=True)
+    return json.dumps(build_params(factory), sort_keys=True)
 
 
 def choice_facts(target: str, result: IndexResult) -> Iterator[dict[str, Any]]:

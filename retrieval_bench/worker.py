@@ -146,6 +146,7 @@ class Worker:
     def _build(self, request: Build) -> Built:
         self._use(request.threads)
         vectors = gathered(request.gallery.open(), request.order, self._similarity)
+        self._index.set_blocks(request.blocks)
         _forget_peak()  # of gathering: the mapped source is not the index's doing
         begin = time.perf_counter()
         self._index.build(vectors, self._similarity, request.seed)

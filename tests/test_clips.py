@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from retrieval_bench._headed import to_train
 from retrieval_bench.data.base import Items
 from retrieval_bench.embed import Embed, Embedded, embed
 from retrieval_bench.encoder.base import Encoder, prepare
@@ -16,6 +17,8 @@ from retrieval_bench.encoder.pooling import Average
 from retrieval_bench.encoder.sequence import Sequence
 from retrieval_bench.encoder.two_stream import TwoStream
 from retrieval_bench.errors import BadConfig, CorruptInput, TooManyUnreadable
+from retrieval_bench.head.identity import Identity
+from retrieval_bench.head.linear import Linear
 
 N, SIZE, PAIRS = 7, 32, 2
 LENGTHS = [3, 1, 5, 2, 4, 3, 2]
@@ -111,6 +114,13 @@ def test_two_streams_are_both_normalised_and_weighted(tmp_path: Path) -> None:
         return unit @ unit.T
 
     np.testing.assert_allclose(cosines(both.vectors), 0.3 * cosines(one) + 0.7 * cosines(other), atol=1e-5)
+
+
+def test_a_trained_head_mixes_the_blocks_unless_it_does_nothing(tmp_path: Path) -> None:
+    streams = TwoStream(rgb(), flow())
+    assert to_train(streams, Identity, 0).blocks == streams.blocks
+    assert to_train(streams, partial(Linear, out=8), 0).blocks is None
+    assert run(to_train(streams, Identity, 0), tmp_path).embeddings.blocks == streams.blocks
 
 
 def test_a_clip_that_cannot_be_read_is_left_out_and_named(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import json
+
 from retrieval_bench.naming import change, index_labels
 
 
@@ -29,3 +31,18 @@ def test_a_parameter_that_one_lacks_is_told_by_the_other() -> None:
 def test_a_change_names_both_sides() -> None:
     assert change("a", '{"m": 1, "n": 2}', '{"m": 3, "n": 2}') == "a (m=1 → 3)"
     assert change("a", "{}", "{}") == "a"
+
+
+def test_an_index_inside_another_is_named() -> None:
+    graph = {"_target_": "retrieval_bench.search.hnsw.HNSW", "m": 16}
+    lists = {"_target_": "retrieval_bench.search.ivf.IVF", "nlist": None}
+    thin, thick, other = (json.dumps({"factor": 8, "index": each}) for each in (graph, graph | {"m": 32}, lists))
+    told = index_labels([("merge", thin), ("merge", thick), ("merge", other)])
+    assert list(told.values()) == [
+        "merge (index=hnsw, index.m=16)",
+        "merge (index=hnsw, index.m=32)",
+        "merge (index=ivf, index.nlist=null)",
+    ]
+    assert index_labels([("merge", thin), ("merge", thick)])["merge", thin] == "merge (index.m=16)"
+    assert change("merge", thin, thick) == "merge (index.m=16 → 32)"
+    assert change("own", '{"a": {"b": 1}}', '{"a": {"b": 2}}') == 'own (a={"b":1} → {"b":2})'

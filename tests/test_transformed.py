@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,12 @@ def test_each_is_fitted_on_what_the_ones_before_leave(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.ids, gallery.ids)
     np.testing.assert_array_equal(got.labels, gallery.labels)
     np.testing.assert_array_equal(got.groups, gallery.groups)
+
+
+def test_blocks_are_gone_once_anything_is_transformed(tmp_path: Path) -> None:
+    train, gallery = embeddings(300, 1), replace(embeddings(50, 2), blocks={"rgb": (0, 4), "flow": (4, 6)})
+    assert transformed(gallery, [PcaWhitening()], train, tmp_path, 0).blocks is None, "its columns are of both"
+    assert transformed(gallery, [], train, tmp_path, 0).blocks == gallery.blocks
 
 
 def test_kept_and_not_computed_again(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         out: columns of the embeddings.
+        mixes: a column of the embeddings depends on several of the vectors, so that blocks of these are lost.
     """
 
     out: int
+    mixes: bool = True
 
     @abstractmethod
     def forward(self, vectors: Tensor) -> Tensor:

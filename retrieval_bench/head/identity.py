@@ -14,6 +14,8 @@ class Identity(Head):
         dim: the encoder's columns.
     """
 
+    mixes = False
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.out = dim

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retrieval_bench.collisions import collision_curves
-from retrieval_bench.naming import training_parts
+from retrieval_bench.naming import flat, training_parts
 from retrieval_bench.record import RunRecord, written_whole
 from retrieval_bench.report import text
 from retrieval_bench.report.cells import chosen, encoder_part, panel
@@ -228,7 +228,7 @@ def _params(row: Row) -> str:
         params = json.loads(str(row.get("index_params", "{}")))
     except ValueError:
         return str(row.get("index_params"))
-    return ", ".join(f"{key}={_plain(value)}" for key, value in params.items()) or text.BLANK
+    return ", ".join(f"{key}={_plain(value)}" for key, value in flat(params).items()) or text.BLANK
 
 
 def _facts(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:

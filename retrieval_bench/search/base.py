@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,8 @@ class Family(StrEnum):
 class Index(ABC):
     """A search backend.
 
-    Class facts are readable without constructing. The constructor takes the build parameters, then `efforts`, and
-    imports the backend's library (`MissingExtra` if it is absent).
+    Class facts are readable without constructing, by `facts` where they depend on the arguments. The constructor
+    takes the build parameters, then `efforts`, and imports the backend's library (`MissingExtra` if it is absent).
 
     Under cosine the harness hands over unit vectors, gallery and queries, so that cosine is the dot product.
     `build` and `search` never write into their inputs.
@@ -49,6 +51,14 @@ class Index(ABC):
     # Facts of one index, known once it is constructed:
     remote: bool = False  # lives in a server: bytes of what `save` writes and memory of this process mean nothing
     functional: bool = False  # shows that a backend works, not how fast it can be: its latency is not ranked
+
+    @classmethod
+    def class_facts(cls, given: Mapping[str, Any]) -> type[Index]:
+        """The class with the facts that it has under these arguments: an index that wraps another has that one's."""
+        return cls
+
+    def set_blocks(self, blocks: Mapping[str, tuple[int, int]] | None) -> None:
+        """Named column ranges (start, stop) of the vectors, told before `build`; none where they are of one stream."""
 
     @abstractmethod
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
@@ -101,3 +111,16 @@ class Index(ABC):
 
     def set_threads(self, threads: int) -> None:
         """Threads that a batch search may use; a single query always uses one."""
+
+
+def facts(factory: partial[Any]) -> type[Index]:
+    """The class that a partial constructs, with its facts under the partial's arguments.
+
+    Raises:
+        TypeError: it is no `Index`, or it has no such parameters.
+    """
+    target = factory.func
+    if not (inspect.isclass(target) and issubclass(target, Index)):
+        raise TypeError(f"{target!r} is not a subclass of retrieval_bench.search.base.Index")
+    given = inspect.signature(target).bind_partial(*factory.args, **factory.keywords)
+    return target.class_facts(given.arguments)

@@ -1,7 +1,6 @@
 """What every backend in conf/search must do, because it is listed there. Only class facts may exempt one."""
 
 import functools
-import importlib
 import json
 import pickle
 import subprocess
@@ -15,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from retrieval_bench import _job
+from retrieval_bench.doctor import shipped_backend
 from retrieval_bench.measure import Candidate, Measure, Plan, measure
+from retrieval_bench.search import base
 from retrieval_bench.search.base import Family, Index
 from retrieval_bench.search.null import Null
 from retrieval_bench.types import Embeddings, SearchResult, Similarity
@@ -36,10 +36,12 @@ KINDS = ("uniform", "clustered", "collapsed", "duplicates", "repeated", "lengths
 @functools.cache
 def factory(name: str) -> functools.partial:
     """The yaml as the worker gets it."""
-    node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    module, _, cls = node.pop("_target_").rpartition(".")
-    assert node.pop("_partial_") is True
-    return functools.partial(getattr(importlib.import_module(module), cls), **node)
+    return shipped_backend(CONF / f"{name}.yaml")
+
+
+@functools.cache
+def facts(name: str) -> type[Index]:
+    return base.facts(factory(name))
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -89,6 +91,7 @@ def built(name: str, kind: str, similarity: Similarity) -> Index:
 def fresh(name: str, gallery: np.ndarray, similarity: Similarity, seed: int = 3) -> Index:
     index = factory(name)()
     index.set_threads(1)
+    index.set_blocks(halves(gallery.shape[1]))
     index.build(gallery, similarity, seed)
     return index
 
@@ -101,8 +104,13 @@ def answer(name: str, kind: str, similarity: Similarity, effort: int | None) -> 
     return np.array(rows), np.array(scores), index.candidates()
 
 
+def halves(dim: int) -> dict[str, tuple[int, int]]:
+    """Two blocks, as of two streams; one column makes one."""
+    return {"left": (0, dim - dim // 2)} | ({"right": (dim - dim // 2, dim)} if dim > 1 else {})
+
+
 def supported(name: str) -> list[Similarity]:
-    return sorted(factory(name).func.similarities)
+    return sorted(facts(name).similarities)
 
 
 def efforts(name: str) -> list[int | None]:
@@ -136,15 +144,15 @@ def check_scores(rows: np.ndarray, scores: np.ndarray, truth: np.ndarray, simila
 
 
 CASES = [(name, similarity) for name in NAMES for similarity in supported(name)]
-ANSWERING = [(name, similarity) for name, similarity in CASES if not factory(name).func.floor]
+ANSWERING = [(name, similarity) for name, similarity in CASES if not facts(name).floor]
 EUCLIDEAN = [name for name, similarity in ANSWERING if similarity is Similarity.EUCLIDEAN]
-WITH_LIBRARY = [name for name in NAMES if factory(name).func.library is not None]
-FILED = [name for name in NAMES if factory(name).func.family is not Family.SERVER]  # a server keeps its own files
+WITH_LIBRARY = [name for name in NAMES if facts(name).library is not None]
+FILED = [name for name in NAMES if facts(name).family is not Family.SERVER]  # a server keeps its own files
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_class_facts_are_readable_without_constructing(name: str) -> None:
-    cls = factory(name).func
+    cls = facts(name)
     assert issubclass(cls, Index)
     assert cls.similarities and cls.similarities <= set(Similarity)
     assert cls.floor or cls.family in set(Family) - {Family.OTHER}
@@ -176,7 +184,7 @@ def test_equal_vectors_fill_the_lists(name: str, similarity: Similarity, kind: s
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("name", "similarity"), ANSWERING)
 def test_scores_are_the_similarity(name: str, similarity: Similarity, kind: str) -> None:
-    if factory(name).func.approximate_scores:  # nothing but their order is promised
+    if facts(name).approximate_scores:  # nothing but their order is promised
         return
     for effort in efforts(name):
         check_scores(*answer(name, kind, similarity, effort)[:2], brute(kind, similarity), similarity)
@@ -187,15 +195,15 @@ def test_finds_the_neighbours(name: str, similarity: Similarity) -> None:
     truth = brute("clustered", similarity)
     answers = [answer(name, "clustered", similarity, effort) for effort in efforts(name)]
     recalls = [recall(rows, truth, K) for rows, _, _ in answers]
-    assert recalls[-1] >= (1.0 if factory(name).func.exact else 0.9), recalls
+    assert recalls[-1] >= (1.0 if facts(name).exact else 0.9), recalls
     assert (np.diff(recalls) >= -0.02).all(), f"more effort must not find less: {recalls}"
     counts = answers[-1][2]
-    if counts is not None and not factory(name).func.exact:
+    if counts is not None and not facts(name).exact:
         assert counts.mean() / N["clustered"] <= 0.3, "so many candidates are nearly an exact search"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("name", "similarity"), [case for case in ANSWERING if factory(case[0]).func.exact])
+@pytest.mark.parametrize(("name", "similarity"), [case for case in ANSWERING if facts(case[0]).exact])
 def test_exact_is_exact(name: str, similarity: Similarity, kind: str) -> None:
     truth = brute(kind, similarity)
     rows, _, _ = answer(name, kind, similarity, efforts(name)[-1])
@@ -261,7 +269,7 @@ def test_a_small_gallery_gives_short_lists(name: str, similarity: Similarity, n:
             rows, scores = index.search(queries[:count], n + 5, effort)
             check_form(rows, scores, (count, n + 5), n)
     # All of them at the highest effort; of tables that a query may miss, at least itself.
-    if factory(name).func.family is Family.LSH:
+    if facts(name).family is Family.LSH:
         rows, _ = index.search(np.ascontiguousarray(gallery[:n]), n + 5, efforts(name)[-1])
         np.testing.assert_array_equal(rows[:, 0], np.arange(n))
     else:
@@ -280,7 +288,7 @@ def test_odd_dimensions(name: str, similarity: Similarity, dim: int) -> None:
     truth = scored(gallery, queries, similarity)
     rows, scores = index.search(queries, K, efforts(name)[-1])
     check_form(rows, scores, (40, K), 300)
-    if not factory(name).func.approximate_scores:
+    if not facts(name).approximate_scores:
         check_scores(rows, scores, truth, similarity)
         if dim > 1 or similarity is not Similarity.DOT:  # elsewhere an item need not be its own best answer
             assert recall(rows[:, :1], truth, 1) == 1.0, "an item of the gallery finds itself"
@@ -294,7 +302,7 @@ def test_other_dtypes(name: str, dtype: type) -> None:
     index = fresh(name, gallery, Similarity.EUCLIDEAN)
     rows, scores = index.search(gallery[:40].astype(np.float32), 1, efforts(name)[-1])
     np.testing.assert_array_equal(rows[:, 0], np.arange(40))
-    if not factory(name).func.approximate_scores:
+    if not facts(name).approximate_scores:
         np.testing.assert_allclose(scores[:, 0], 0, atol=1e-2)
     index.close()
 
@@ -440,7 +448,7 @@ def test_a_missing_library_is_a_failed_row_with_the_install_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module_of = {d: module for module, found in packages_distributions().items() for d in found if module[0] != "_"}
-    hidden = {name: module_of[factory(name).func.library] for name in WITH_LIBRARY}
+    hidden = {name: module_of[facts(name).library] for name in WITH_LIBRARY}
     (tmp_path / "hidden").mkdir()
     for module in hidden.values():
         (tmp_path / "hidden" / f"{module}.py").write_text(f"raise ModuleNotFoundError('No module named {module}')\n")
@@ -453,7 +461,7 @@ def test_a_missing_library_is_a_failed_row_with_the_install_line(
         assert build["status"] == "failed"
         told, _, extra = build["error"].removesuffix("]'").rpartition("[")
         assert told.endswith("is not installed; type: pip install 'retrieval-bench"), build["error"]
-        assert any(wanted.startswith(factory(name).func.library) for wanted in extras[extra])
+        assert any(wanted.startswith(facts(name).library) for wanted in extras[extra])
 
 
 class CosineOnly(Null):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from retrieval_bench._encode import Encoded, Job, encode
 from retrieval_bench._item_batches import Embed, Reading, check_unreadable
 from retrieval_bench._row_store import RowStore
-from retrieval_bench.data.base import Items
+from retrieval_bench.data.base import Arrays, Items
+from retrieval_bench.encoder.base import Engine, prepare
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.hashing import json_digest
 
@@ -30,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 256  # clips put together in one step
 _TIMED = 21
+_FRAMES = 64  # of one clip, encoded in one step
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,3 +153,23 @@ def _join_ms(encoder: Encoder, features: Features) -> float:
             joined(encoder, features, np.zeros(1, np.int64))
             times.append(perf_counter_ns() - begin)
     return median(times) / 1e6 if times else float("nan")
+
+
+def encode_clip(encoder: Encoder, engines: Mapping[str, Engine], arrays: Arrays) -> NDArray[np.float32]:
+    """The vector [dim] of one decoded clip, preprocessing included.
+
+    Args:
+        engines: of the encoder's frames, by input. arrays: uint8 [t, height, width, c] of each input.
+    """
+    import torch
+
+    features, lengths = {}, {}
+    for name, engine in engines.items():
+        frames = [prepare(frame, engine.preprocessing) for frame in arrays[name]]
+        parts = (np.stack(frames[start : start + _FRAMES]) for start in range(0, len(frames), _FRAMES))
+        features[name] = torch.from_numpy(np.concatenate(list(engine.run(parts))))[None]
+        lengths[name] = torch.tensor([len(frames)])
+    encoder.eval()
+    with torch.inference_mode():
+        vector: NDArray[np.float32] = encoder.over_time(features, lengths)[0].float().numpy()
+    return vector

@@ -94,14 +94,16 @@ class LookAtVectors(Look):
         return model.over_time(features, {name: inputs[name + FRAMES] for name in model.frames()})
 
 
-def look_of(model: Headed, native_size: int | None, augment: Augmentation) -> Look:
+def look_of(model: Headed, native_size: int | None, augment: Augmentation | ClipAugmentation) -> Look:
     """The look that fits what `stored` gives of this model.
 
     Raises:
-        BadConfig: the frames of clips are trained, and the augmentation is one of images.
+        BadConfig: the frames of clips are trained, and the augmentation is one of images; or the other way round.
     """
     frames = model.frames()
     if not frames:
+        if not isinstance(augment, Augmentation):
+            raise BadConfig("augment=clip changes clips, and the encoder takes images: type augment=crop_flip")
         return LookAtImages(model.inputs[0], model.preprocessing(native_size), augment)
     if not any(p.requires_grad for frame in frames.values() for p in frame.parameters()):
         return LookAtVectors()

@@ -55,13 +55,13 @@ def _parser() -> argparse.ArgumentParser:
         "--config-dir", type=Path, help="a folder with configurations of your own (search/my_index.yaml, …)"
     )
     run.add_argument("--cfg", action="store_true", help="print the composed configuration and stop")
-    query = commands.add_parser("query", help="search a finished run's gallery with your own pictures")
+    query = commands.add_parser("query", help="search a finished run's gallery with your own pictures or videos")
     query.add_argument("run", type=Path, metavar="RUN", help="run folder, as printed at the end of the run")
-    query.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    query.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a picture, or a video of a run over videos")
     query.add_argument("--index", help="one of the run's indexes (default: exact, else its first)")
     query.add_argument("--stage", help="one of the run's stages (default: its last)")
     query.add_argument("--effort", type=int, help="value of the index's knob (default: the highest measured)")
-    query.add_argument("-k", type=int, default=10, help="how many neighbours (default: 10)")
+    query.add_argument("-k", type=int, default=10, help="how many neighbours, or moments (default: 10)")
     query.add_argument("--sheet", type=Path, default=Path(), help="folder for the contact sheets (default: this one)")
     query.add_argument("--root", type=Path, metavar="FOLDER", help="where the run's data lie now, if they moved")
     query.add_argument(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench._clips import clip_vectors
+from retrieval_bench._clips import clip_vectors, encode_clip
 from retrieval_bench._encode import Encoded, Job, encode
 from retrieval_bench._item_batches import Embed, Reading
 from retrieval_bench._kept import encode_one, kept_vectors, query_engine
@@ -18,7 +18,17 @@ from retrieval_bench.types import Embeddings
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
-__all__ = ["Embed", "Embedded", "embed", "encode_one", "fit_all", "kept_vectors", "query_engine", "transformed"]
+__all__ = [
+    "Embed",
+    "Embedded",
+    "embed",
+    "encode_clip",
+    "encode_one",
+    "fit_all",
+    "kept_vectors",
+    "query_engine",
+    "transformed",
+]
 
 
 @dataclass(frozen=True)

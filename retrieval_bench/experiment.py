@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.head.base import Head
     from retrieval_bench.measure import Measure
+    from retrieval_bench.moment.search import Moments
     from retrieval_bench.record import RunRecord
     from retrieval_bench.train import Recipe
     from retrieval_bench.transform.base import Transform
@@ -33,6 +34,7 @@ _KEYS = frozenset(
         "embed",
         "clip",
         "flow",
+        "moment",
         "data",
         "transform",
         "search",
@@ -61,6 +63,7 @@ class Experiment:
         target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
         recipe: constructor of the parts of training; none where the configuration has none. head: of its head alone.
+        moment: constructor of what finds moments in long videos.
     """
 
     config: dict[str, Any]
@@ -79,6 +82,7 @@ class Experiment:
     origin: RunRecord | None = None
     recipe: Callable[[], Recipe] | None = None
     head: Callable[[], Callable[..., Head]] | None = None
+    moment: Callable[[], Moments] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.data, VectorDataset) and self.encoders:

@@ -24,7 +24,7 @@ from retrieval_bench._item_batches import Embed
 from retrieval_bench._look import look_of
 from retrieval_bench._material import part_of, parts_of, prints, seen_by
 from retrieval_bench._trained_files import WEIGHTS, fill, outcome_of, write_trained
-from retrieval_bench.augment import Augmentation
+from retrieval_bench.augment import Augmentation, ClipAugmentation
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.encoder.base import Encoder, Headed, Precision
 from retrieval_bench.errors import BadConfig, RetrievalBenchError, TrainingDiverged
@@ -111,7 +111,7 @@ class Recipe:
     miner: Callable[[], Miner] | None
     sampler: Callable[..., BatchSampler]
     optimizer: Optimizer
-    augment: Augmentation
+    augment: Augmentation | ClipAugmentation
     trainer: Trainer
     nodes: Mapping[str, Any] = field(default_factory=dict)
 

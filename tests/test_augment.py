@@ -128,7 +128,7 @@ def test_wrong_sides_are_refused(smallest: float, largest: float) -> None:
         CropFlip(smallest, largest, True)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "clip"], ids=lambda f: f.stem)  # test_augment_clip.py
 def test_every_yaml_gives_bytes_and_repeats_from_its_generator_alone(file: Path) -> None:
     change, images = built(yaml.safe_load(file.read_text())), batch()
     assert isinstance(change, Augmentation)

@@ -116,6 +116,20 @@ def test_broken_pictures_are_told_in_a_line_each_and_the_others_answered(
     assert keys[0] in text(given) and keys[1] in text(given)
 
 
+def test_a_video_is_told_that_pictures_are_searched(record: RunRecord, tmp_path: Path) -> None:
+    film = tmp_path / "film.MP4"
+    film.write_bytes(b"\0\0\0\x20ftypisom")
+    with pytest.raises(CorruptInput) as told:
+        list(asked(record, tmp_path, film, tmp_path / "missing.mp4"))
+    of_film, of_missing = str(told.value).splitlines()
+    assert of_film.startswith(f"{film}: not an image in a known format")
+    assert of_film.endswith(
+        "By its name it is a video, and this run searches pictures: give a picture, one frame of it for instance, or"
+        " ask a run over videos (data=ucf101, data=video_folder, …)"
+    )
+    assert of_missing == f"{tmp_path / 'missing.mp4'}: cannot be opened: No such file or directory"
+
+
 def test_items_that_are_gone_are_told_in_their_place(record: RunRecord, keys: list[str], tmp_path: Path) -> None:
     whole = text(list(asked(record, tmp_path, record.folder / "0.png")))
     fewer = cli.reopen(replace(record, config=record.config | {"data": record.config["data"] | {"n_test": 20}}))

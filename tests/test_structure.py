@@ -63,6 +63,7 @@ LAYERS = {
         2,
     ),
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
+    **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
     **dict.fromkeys(("foresight", "origin", "request", "wanted"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }

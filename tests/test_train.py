@@ -157,7 +157,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(
     class Watched(Learner):
         def validation_step(self, batch: Batch, batch_idx: int) -> None:
             super().validation_step(batch, batch_idx)
-            seen.append((batch[0], self._seen[-1][1].clone()))
+            seen.append((batch[0]["image"], self._seen[-1][1].clone()))
 
         def on_train_epoch_end(self) -> None:
             super().on_train_epoch_end()

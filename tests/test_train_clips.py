@@ -93,6 +93,12 @@ def test_two_streams_are_trained_together(cache: Path) -> None:
     assert set(record.stages["trained"]["preprocessing"]) == {"rgb", "flow"}
 
 
+def test_changes_of_clips_are_none_of_images() -> None:
+    with pytest.raises(BadConfig, match="augment=clip changes clips, .* type augment=crop_flip"):
+        run(["data=digits", "data.n_test=50", "stage=[trained]", "augment=clip", "encoder=timm",
+             "encoder.model=test_resnet", "encoder.weights=none"])  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

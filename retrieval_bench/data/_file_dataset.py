@@ -35,7 +35,7 @@ class FileDataset(Dataset):
         self._searched = tuple(searched)
         self.image_size = image_size
         if table.clip is not None:
-            self.inputs = table.clip.inputs
+            self.inputs, self.clip = table.clip.inputs, table.clip
         self._sizes = {part: count for part, count in Counter(table.parts).items() if count}
         self._made: dict[tuple[Part, ...], Items] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrieval_bench.media.image import SUFFIXES
+from retrieval_bench.media.suffixes import VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,6 @@ class Kind:
     convert: str
 
 
-VIDEO_SUFFIXES = frozenset(
-    (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".vob", ".wmv", ".flv",
-     ".3gp", ".3g2", ".ogv", ".y4m")
-)  # fmt: skip
 IMAGE = Kind(
     "image",
     "an image",

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged, Segments
+
+if TYPE_CHECKING:  # data sets of images do without the decoder of videos
+    from retrieval_bench.media.clip import Clip
 
 Arrays = Mapping[str, NDArray[np.uint8]]
 
@@ -87,6 +90,7 @@ class Dataset(ABC):
         inputs: names of the arrays that an item yields (`image`, `rgb`, `flow`).
         image_size: side in pixels if all stored images are squares of this size, else none. An encoder whose input size
             is not set takes such images as they are.
+        clip: how videos are read, of items and of files that a finished run is asked for; none where items are images.
         left_out: (key, reason) of what lies beside the items and is not one; hidden_files: how many names more were
             not even looked at, for they begin with a dot.
     """
@@ -94,6 +98,7 @@ class Dataset(ABC):
     name: str
     inputs: tuple[str, ...] = ("image",)
     image_size: int | None = None
+    clip: Clip | None = None
     left_out: Sequence[tuple[str, str]] = ()
     hidden_files: int = 0
 
@@ -162,11 +167,13 @@ class MomentDataset(Dataset):
 
     Attributes:
         window, stride: seconds, of the windows on both sides.
+        rate: frames a second at which windows are read.
         least_overlap: share of a gallery window that must lie in the true moment for it to be relevant.
     """
 
     window: float
     stride: float
+    rate: float
     least_overlap: float = 0.5
 
     @abstractmethod

@@ -77,9 +77,9 @@ class Moments(MomentDataset):
             if isinstance(value, bool) or not low <= value <= high:
                 raise BadConfig(f"data.{name}={value}: type a number from {low} to {high}")
         self.image_size = side_read(clip, image_size)
-        self.inputs = clip.inputs
+        self.inputs, self.clip, self.rate = clip.inputs, clip, float(rate)
         self.window, self.stride, self.least_overlap = float(window), float(stride), float(least_overlap)
-        self._settings = Settings(clip, cache, seed, image_size, float(rate), self.window, self.stride)
+        self._settings = Settings(clip, cache, seed, image_size, self.rate, self.window, self.stride)
         counts = {"train": train_videos, "validation": validation_videos, "test": n_videos}
         self._parts = {part: Stitched(part, count, self._settings) for part, count in counts.items()}
         self._test = self._parts["test"]

@@ -96,7 +96,7 @@ class Motions(Dataset):
         if isinstance(rate, bool) or not 1 <= rate <= 240:
             raise BadConfig(f"data.rate={rate}: type a number of frames a second from 1 to 240")
         self.image_size, self._size = side_read(clip, image_size), image_size
-        self.inputs = clip.inputs
+        self.inputs, self.clip = clip.inputs, clip
         self._clip, self._cache, self._seed = clip, cache, seed
         self._frames, self._rate, self._counts = frames, float(rate), counts
         self._within_pairs = within_pairs

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,23 @@ from retrieval_bench.media.video import Video, resized
 Pixels = NDArray[np.uint8]
 Arrays = Mapping[str, Pixels]
 FORMAT = 1  # of what is kept: raised when this code gives other bytes for the same description
+
+
+class Decoded(NamedTuple):
+    """What is read of a file, and of how much.
+
+    Attributes:
+        arrays: as `Clip.read` gives them.
+        times: float64 [t] seconds of each frame of `rgb`: its index / average rate.
+        frames: of the whole file. rate: of these a second.
+        truncated: why the frames end before the file should, or none.
+    """
+
+    arrays: Arrays
+    times: NDArray[np.float64]
+    frames: int
+    rate: float
+    truncated: str | None
 
 
 class Clip:
@@ -72,20 +89,37 @@ class Clip:
             OutOfSpace, BadConfig: the cache cannot be written. MissingExtra: PyAV or OpenCV is not installed.
         """
         if self._kept is None:
-            return self._decode(path)[0]
+            return self.decode(path).arrays
         digest = content_digest(path)
         kept = self._kept.load(digest)
         if kept is not None:
             return kept
         try:
-            found, truncated = self._decode(path)
+            decoded = self.decode(path)
         except CorruptInput as error:
             self._kept.note(digest, path, Outcome.FAILED, str(error))
             raise
-        if truncated:
-            self._kept.note(digest, path, Outcome.TRUNCATED, truncated)
-        self._kept.save(digest, found)
-        return found
+        if decoded.truncated:
+            self._kept.note(digest, path, Outcome.TRUNCATED, decoded.truncated)
+        self._kept.save(digest, decoded.arrays)
+        return decoded.arrays
+
+    def decode(self, path: Path) -> Decoded:
+        """Decode a file, cache or not. Raises as `read`, but for the cache."""
+        guess, rate = probe(path)
+        plan = _Plan(self, max(1, guess), rate)
+        with Video(path, self.width, self.height) as video:
+            plan.take(video.chosen(plan.wanted.__contains__))  # to the end, for the count
+            n, truncated = video.count, video.truncated
+        if n != plan.n:
+            plan = _Plan(self, n, rate)
+            with Video(path, self.width, self.height) as video:
+                plan.take(islice(video.chosen(plan.wanted.__contains__), len(plan.wanted)))
+        return Decoded(plan.arrays(), plan.rows / rate, n, rate, truncated)
+
+    def sized(self, side: int | None) -> Clip:
+        """The same, with this width and height in pixels where it names none; nothing is kept."""
+        return Clip(self.sampling, self.width or side, self.height or side, self.flow, None)
 
     def of_frames(self, frames: Pixels, rate: float) -> Arrays:
         """The same of frames in memory, RGB uint8 [n, h, w, 3] at `rate` frames a second: sampled, resized, with flow.
@@ -100,19 +134,6 @@ class Clip:
     @cached_property
     def _kept(self) -> KeptClips | None:
         return None if self.cache is None else KeptClips(self.cache, self.describe())
-
-    def _decode(self, path: Path) -> tuple[Arrays, str | None]:
-        """The arrays, and why the video is cut off or none."""
-        guess, rate = probe(path)
-        plan = _Plan(self, max(1, guess), rate)
-        with Video(path, self.width, self.height) as video:
-            plan.take(video.chosen(plan.wanted.__contains__))  # to the end, for the count
-            n, truncated = video.count, video.truncated
-        if n != plan.n:
-            plan = _Plan(self, n, rate)
-            with Video(path, self.width, self.height) as video:
-                plan.take(islice(video.chosen(plan.wanted.__contains__), len(plan.wanted)))
-        return plan.arrays(), truncated
 
 
 class _Later(Mapping[str, Pixels]):
@@ -148,11 +169,11 @@ class _Plan:
 
     def __init__(self, clip: Clip, n: int, rate: float) -> None:
         self.n, self._flow = n, clip.flow
-        self._rows = clip.sampling.indices(n, rate)
+        self.rows = clip.sampling.indices(n, rate)
         self._pairs: set[int] = set()  # first frames of the pairs between which motion is estimated
-        self.wanted = set(self._rows.tolist())
+        self.wanted = set(self.rows.tolist())
         if clip.flow is not None and n > clip.flow.pairs:
-            starts = clip.flow.starts(self._rows, n).tolist()
+            starts = clip.flow.starts(self.rows, n).tolist()
             self._pairs = {s + i for s in starts for i in range(clip.flow.pairs)}
             self.wanted |= self._pairs | {s + 1 for s in self._pairs}
         self._rgb: dict[int, Pixels] = {}
@@ -160,7 +181,7 @@ class _Plan:
 
     def take(self, frames: Iterable[tuple[int, Pixels]]) -> None:
         """Keep of the wanted frames, which come in order, what belongs to the clip."""
-        sampled = set(self._rows.tolist())
+        sampled = set(self.rows.tolist())
         last: Pixels | None = None
         for index, frame in frames:
             if index in sampled:
@@ -174,10 +195,10 @@ class _Plan:
 
     def arrays(self) -> Arrays:
         """Raises CorruptInput: too few frames for a stack of flow."""
-        found = {"rgb": np.stack([self._rgb[row] for row in self._rows.tolist()])}
+        found = {"rgb": np.stack([self._rgb[row] for row in self.rows.tolist()])}
         if self._flow is not None:
             length = self._flow.pairs
-            starts = self._flow.starts(self._rows, self.n).tolist()
+            starts = self._flow.starts(self.rows, self.n).tolist()
             stacks = [np.concatenate([self._motion[s + i] for i in range(length)], axis=2) for s in starts]
             found["flow"] = np.stack(stacks)
         return found

@@ -73,6 +73,17 @@ def decode(source: Path | bytes) -> Pixels:
     return _decode_any(source) if pixels is None else pixels
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file is a still picture, whatever it is called; its pixels are not read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return int(getattr(image, "n_frames", 1)) == 1
+    except Image.DecompressionBombError:
+        return True
+    except DAMAGE:
+        return False
+
+
 def _decode_jpeg(data: bytes) -> Pixels | None:
     """The direct path; none where Pillow should have its try (CMYK, unusual or slightly damaged files)."""
     try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from retrieval_bench.report.lettering import font, shortened
 
 TILE, GAP, CAPTION, FRAME = 160, 12, 34, 5
 COLUMNS = 5
@@ -87,9 +86,9 @@ def contact_sheet(query: NDArray[np.uint8], caption: str, neighbours: Sequence[N
     across = min(COLUMNS, max(1, len(neighbours)))
     left = step + 2 * GAP
     sheet = Image.new("RGB", (left + across * step + GAP, lines * (step + CAPTION) + GAP), PAPER)
-    draw, font = ImageDraw.Draw(sheet), _font(13)
+    draw = ImageDraw.Draw(sheet)
     _tile(sheet, (GAP, GAP), query, INK)
-    _caption(draw, (GAP, GAP + TILE + 2 * FRAME), ("query", caption), font)
+    _caption(draw, (GAP, GAP + TILE + 2 * FRAME), ("query", caption))
     draw.line(
         [(step + GAP + GAP // 2, GAP), (step + GAP + GAP // 2, sheet.height - GAP)], fill=(210, 210, 210), width=1
     )
@@ -98,23 +97,8 @@ def contact_sheet(query: NDArray[np.uint8], caption: str, neighbours: Sequence[N
         _tile(sheet, corner, neighbour.image, COLOURS[neighbour.verdict])
         verdict = "" if neighbour.verdict is Verdict.UNKNOWN else f"  {neighbour.verdict}"
         head = f"{i + 1}   {neighbour.score:.3f}{verdict}"
-        _caption(draw, (corner[0], corner[1] + TILE + 2 * FRAME), (head, neighbour.label or neighbour.key), font)
+        _caption(draw, (corner[0], corner[1] + TILE + 2 * FRAME), (head, neighbour.label or neighbour.key))
     return sheet
-
-
-@cache
-def _font(points: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib ships: labels may be in any of its scripts.
-
-    It is looked for where it usually lies, since importing matplotlib takes longer than drawing the sheet.
-    """
-    spec = find_spec("matplotlib")
-    usual = Path(str(spec and spec.origin)).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-    if not usual.is_file():
-        from matplotlib import font_manager
-
-        usual = Path(font_manager.findfont("DejaVu Sans"))
-    return ImageFont.truetype(str(usual), points)
 
 
 def _tile(
@@ -126,7 +110,7 @@ def _tile(
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=FRAME - 1, fill=(245, 245, 245))
     if pixels is None:
-        draw.text((x + side / 2, y + side / 2), "cannot be read", fill=INK, font=_font(13), anchor="mm")
+        draw.text((x + side / 2, y + side / 2), "cannot be read", fill=INK, font=font(13), anchor="mm")
         return
     picture = Image.fromarray(pixels)
     scale = TILE / max(picture.size)
@@ -135,18 +119,7 @@ def _tile(
     sheet.paste(picture, (x + (side - width) // 2, y + (side - height) // 2))
 
 
-def _caption(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: tuple[str, str], font: ImageFont.FreeTypeFont
-) -> None:
+def _caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], lines: tuple[str, str]) -> None:
     for i, line in enumerate(lines):
-        draw.text((corner[0], corner[1] + 2 + 15 * i), _shortened(line, font), fill=INK, font=font)
-
-
-def _shortened(line: str, font: ImageFont.FreeTypeFont) -> str:
-    """The line, or what fits under a tile of it: its end, where file names differ."""
-    line = line.replace("\n", " ")
-    if font.getlength(line) <= TILE + 2 * FRAME:
-        return line
-    while line and font.getlength("…" + line) > TILE + 2 * FRAME:
-        line = line[1:]
-    return "…" + line
+        text = shortened(line, font(13), TILE + 2 * FRAME)
+        draw.text((corner[0], corner[1] + 2 + 15 * i), text, fill=INK, font=font(13))

@@ -203,6 +203,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         if config.get("trainer")
         else None,
         head=partial(_build, config["head"]) if config.get("head") else None,
+        moment=_build(config["moment"]) if config.get("moment") else None,
     )
 
 

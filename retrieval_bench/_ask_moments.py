@@ -25,6 +25,7 @@ from retrieval_bench.media.clip import Clip
 from retrieval_bench.media.sampling import Windows, windows
 from retrieval_bench.media.video import frames_at
 from retrieval_bench.moment.base import GalleryWindows, QueryWindows
+from retrieval_bench.moment.search import Moments
 from retrieval_bench.report.lettering import clock
 from retrieval_bench.report.strips import SHOWN, FoundMoment, Strip, render_moments, shown, strip_sheet
 from retrieval_bench.types import Embeddings, Segments
@@ -49,7 +50,7 @@ class AskMoments(Asking[Footage]):
         super().__init__(opened)
         if not isinstance(opened.data, MomentDataset) or opened.experiment.moment is None:
             raise BadConfig(f"data={opened.data.name} has no moments to find")
-        self._data, self._make = opened.data, opened.experiment.moment
+        self._data, self._finder = opened.data, opened.experiment.moment
 
     def read(self, file: Path) -> Footage:
         """Decoded into the cache once; raises as every `Asking`."""
@@ -86,9 +87,10 @@ class AskMoments(Asking[Footage]):
         at, known = places(lists.ids.ravel(), self._ids)
         rows = np.where(known, at, -1).reshape(lists.ids.shape)
         query = QueryWindows(footage.over.times[:, 0], footage.over.times[:, 1], asked)
-        data, moments = self._data, self._make()
-        moments = replace(moments, window=data.window, stride=data.stride, moments=max(moments.moments, k))
-        return moments(rows, lists.scores, query, self._gallery).take(slice(k))
+        finder = self._finder
+        if isinstance(finder, Moments):  # as many as are asked for
+            finder = replace(finder, moments=max(finder.moments, k))
+        return finder(rows, lists.scores, query, self._gallery).take(slice(k))
 
     @cached_property
     def _clip(self) -> Clip:

@@ -121,7 +121,8 @@ class Job:
                 " or leave it out"
             )
         self._worker = WorkerProcess(self.name, limits)
-        self._worker.ask(Start(self._recipe.factory, self._scene.query_file, self._scene.similarity))
+        scene = self._scene
+        self._worker.ask(Start(self._recipe.factory, scene.query_file, scene.similarity, scene.moment_parts))
         if self.built and self._loaded(self._worker):
             return
         part = self._store.fresh_index()
@@ -198,7 +199,7 @@ class Job:
         done = self._store.passes(point, passes)
         if done:
             ids, _ = self._store.times(point, done[:1])
-            self._samples[point] = np.flatnonzero(np.isin(self._scene.queries.ids, ids))
+            self._samples[point] = np.flatnonzero(np.isin(self._scene.timed_ids, ids))
         else:
             self._samples[point] = np.sort(sample_of(asked, times, seconds, at_most, passes))
         return len(self._samples[point])
@@ -207,7 +208,7 @@ class Job:
         """Time the sample once, in an order that only the run's seed and the number of the pass decide."""
         rows = np.random.default_rng([self._scene.seed % 2**63, number]).permutation(self._samples[point])
         ns = self._ask(TimePass(rows, self._depth(point.k), point.effort, float("inf")))
-        self._store.write_times(point, number, self._scene.queries.ids[rows], ns)
+        self._store.write_times(point, number, self._scene.timed_ids[rows], ns)
 
     def result(
         self, listed: Sequence[Point], passes: int, clients: Clients | None, choices: Mapping[int, Choice]

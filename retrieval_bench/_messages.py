@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.types import Similarity
+from retrieval_bench.moment.base import Finder
+from retrieval_bench.types import Segments, Similarity
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,31 @@ class ArrayFile:
         return np.ndarray(self.shape, np.dtype(self.dtype), raw, self.offset, self.strides)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class MomentParts:
+    """What it takes to answer moment queries: then these are what is timed, all windows of one at once.
+
+    Attributes:
+        vectors: the gallery. order: gallery row of each row of the index.
+        queries, gallery: row → (item, start, end). first: query rows where the moment queries begin: [m + 1].
+    """
+
+    finder: Finder
+    vectors: ArrayFile
+    order: NDArray[np.int64]
+    queries: Segments
+    gallery: Segments
+    first: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Start:
     """Construct the backend; nothing is loaded yet. Reply: None."""
 
     factory: partial[Any]
     queries: ArrayFile
     similarity: Similarity
+    moments: MomentParts | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +131,10 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class TimePass:
-    """Time single queries in this order until `limit_s` is spent, but 20 of them at least. Reply: int64 ns [≤ rows]."""
+    """Time single queries in this order until `limit_s` is spent, but 20 of them at least. Reply: int64 ns [≤ rows].
+
+    `rows` are query rows; of a worker that answers moment queries, their numbers.
+    """
 
     rows: NDArray[np.int64]
     k: int
@@ -124,7 +146,7 @@ class TimePass:
 class Serve:
     """Let so many clients (threads) ask single queries at once, each its next when it has its answer. Reply: `Served`.
 
-    Every client goes round `rows` from a place of its own, for `seconds`.
+    Every client goes round `rows` (as in `TimePass`) from a place of its own, for `seconds`.
     """
 
     rows: NDArray[np.int64]

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._messages import ArrayFile
+from retrieval_bench._messages import ArrayFile, MomentParts
+from retrieval_bench._moments import MomentSearch
 from retrieval_bench.nearest import rescore
 from retrieval_bench.record import written_whole
 from retrieval_bench.truth import permutation
@@ -30,6 +31,7 @@ class Scene:
         extra: ignored ids that may stand in a list, asked for on top of every k.
         folder: where vectors that lie in no file are written once.
         pairs: query rows [q] and gallery rows [q, m] of which LSH says whether they collide; none = not asked.
+        moments: what queries and gallery are windows of: then whole moment queries are timed; none = single queries.
     """
 
     queries: Embeddings
@@ -39,6 +41,7 @@ class Scene:
     seed: int
     folder: Path
     pairs: Pairs | None = None
+    moments: MomentSearch | None = None
 
     @cached_property
     def index_pairs(self) -> Pairs:
@@ -59,9 +62,27 @@ class Scene:
         return self.gallery.ids[self.order]
 
     @cached_property
-    def asked(self) -> NDArray[np.int64]:
-        """All query rows in the order in which the timed sample takes them."""
+    def sampled(self) -> NDArray[np.int64]:
+        """All query rows in an order of which a sample takes the first."""
         return permutation(self.queries.ids, self.seed + SAMPLE_SALT)
+
+    @property
+    def timed_ids(self) -> NDArray[np.int64]:
+        """Ids of what is timed: queries, or moment queries."""
+        return self.queries.ids if self.moments is None else self.moments.ids
+
+    @cached_property
+    def asked(self) -> NDArray[np.int64]:
+        """Rows of all of `timed_ids` in the order in which the timed sample takes them."""
+        return self.sampled if self.moments is None else permutation(self.timed_ids, self.seed + SAMPLE_SALT)
+
+    @property
+    def moment_parts(self) -> MomentParts | None:
+        """What a worker is told of moments."""
+        found = self.moments
+        if found is None:
+            return None
+        return MomentParts(found.finder, self.gallery_file, self.order, found.queries, found.gallery, found.first)
 
     @cached_property
     def query_file(self) -> ArrayFile:
@@ -75,7 +96,7 @@ class Scene:
 
     @cached_property
     def protocol(self) -> str:
-        """Digest of everything that the lists depend on besides the index."""
+        """Digest of everything that lists and times depend on besides the index."""
         parts = blake2b(digest_size=8)
         for side in (self.queries, self.gallery):
             parts.update(np.ascontiguousarray(side.ids).tobytes())
@@ -83,6 +104,8 @@ class Scene:
         parts.update(f"{self.similarity} {self.extra} {self.seed} {SAMPLE_SALT}".encode())
         if self.gallery.blocks is not None:
             parts.update(f"{sorted(self.gallery.blocks.items())}".encode())
+        if self.moments is not None:
+            parts.update(self.moments.fingerprint.encode())
         return parts.hexdigest()
 
     def _written(self, vectors: NDArray[np.generic]) -> ArrayFile:
@@ -126,7 +149,7 @@ class Scene:
             ValueError: the backend's scores differ by more than float32 explains.
         """
         size = max(32, CHECKED_VALUES // max(1, rows.shape[1] * self.gallery.dim))
-        asked = np.sort(self.asked[:size])
+        asked = np.sort(self.sampled[:size])
         mine = np.where(rows[asked] < 0, -1, self.order[rows[asked]])
         true = rescore(self.queries.vectors[asked], self.gallery.vectors, mine, self.similarity)
         theirs = scores[asked].astype(np.float64)

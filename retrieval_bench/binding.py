@@ -20,6 +20,7 @@ from retrieval_bench.errors import BadConfig
 
 STAGES = ("random", "pretrained", "trained")
 SINGLE = ("data", "encoder", "embed", "measure")
+OPTIONAL = ("moment",)  # parts that a configuration may lack
 TRAINING = ("head", "loss", "miner", "sampler", "optimizer", "augment", "trainer")  # of the stage `trained`
 MANY = ("transform", "search", "metric", "logger")
 RESERVED = frozenset({"_target_", "_partial_"})
@@ -160,7 +161,7 @@ class Binder:
         if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):
             raise BadConfig(f"seed={config['seed']}: a whole number is needed")
         parts = {key: config[key] for key in SINGLE if key != "encoder" or config[key] is not None}
-        parts |= {key: config[key] for key in TRAINING if config.get(key) is not None}
+        parts |= {key: config[key] for key in (*TRAINING, *OPTIONAL) if config.get(key) is not None}
         for group in MANY:
             parts |= {f"{group}.{name}": node for name, node in (config.get(group) or {}).items()}
         for where, node in parts.items():

@@ -32,7 +32,6 @@ CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
 _NO_TARGET = {"_target_": "retrieval_bench.choose.Target"}  # a record of before there were targets
-_MOMENT = {"_target_": "retrieval_bench.moment.search.Moments"}  # likewise
 
 
 def _user_cache() -> str:
@@ -204,7 +203,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         if config.get("trainer")
         else None,
         head=partial(_build, config["head"]) if config.get("head") else None,
-        moment=partial(_build, config.get("moment") or _MOMENT),
+        moment=_build(config["moment"]) if config.get("moment") else None,
     )
 
 

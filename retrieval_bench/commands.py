@@ -32,6 +32,7 @@ FILES = (
     "points.parquet",
     "queries.parquet",
     "neighbours.parquet",
+    "moments.parquet",
     "pareto.png",
     "report.html",
     "unreadable.csv",

@@ -26,6 +26,7 @@ class Work:
         builds: how often it is built.
         lists: (effort, k) of each batch search over all queries. passes: (effort, k) of each point that is timed.
         rounds: (effort, k) of each point that concurrent clients ask.
+        moments: moment queries, whose windows the queries are and which are timed in their place; 0 = single queries.
     """
 
     index: str
@@ -38,6 +39,12 @@ class Work:
     lists: Sequence[tuple[int | None, int]]
     passes: Sequence[tuple[int | None, int]]
     rounds: Sequence[tuple[int | None, int]] = ()
+    moments: int = 0
+
+    @property
+    def timed(self) -> int:
+        """Queries that can be timed."""
+        return self.moments or self.n_queries
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,8 @@ def _alike(work: Work, row: Mapping[str, Any]) -> float | None:
     """How much larger this work's gallery is than the row's, or none if the row tells nothing about it."""
     if (row["index"], row["index_params"]) != (work.index, work.params):
         return None
+    if bool(row.get("n_moments")) != bool(work.moments):  # times of another thing
+        return None
     ratio = work.n_gallery * work.dim / (row["n_gallery"] * row["dim"])
     return ratio if ratio <= _ALIKE else None  # of a much larger gallery it is a bound
 
@@ -137,7 +146,7 @@ def forecast(works: Sequence[Work], timing: Timing, rows: Sequence[Mapping[str, 
     seconds, bounded, unknown = 0.0, False, []
     for work in works:
         known = _nearest(work, rows)
-        sampled = min(timing.queries, work.n_queries)
+        sampled = min(timing.queries, work.timed)
         if work.builds and not work.exact:
             built = next((row["build_s"] * ratio for ratio, row in known if row["build_s"] is not None), None)
             if built is None:
@@ -171,7 +180,8 @@ def _speed(
         factor = ratio if work.exact else 1.0
         alone, many = row.get("latency_mean_ms"), row.get("qps_batch")
         return alone and factor * alone / 1e3, many and factor / many
-    return (work.n_gallery * scan.single, work.n_gallery * scan.batch) if work.exact else (None, None)
+    windows = work.n_queries / work.timed  # of a moment query; voting takes more, which no scan tells
+    return (windows * work.n_gallery * scan.single, work.n_gallery * scan.batch) if work.exact else (None, None)
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_bench.binding import TRAINING, nearest
-from retrieval_bench.data.base import Dataset, VectorDataset
+from retrieval_bench.data.base import Dataset, MomentDataset, VectorDataset
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import PART, digest
 from retrieval_bench.types import Similarity
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
     from retrieval_bench.head.base import Head
     from retrieval_bench.measure import Measure
-    from retrieval_bench.moment.search import Moments
+    from retrieval_bench.moment.base import Finder
     from retrieval_bench.record import RunRecord
     from retrieval_bench.train import Recipe
     from retrieval_bench.transform.base import Transform
@@ -34,8 +34,8 @@ _KEYS = frozenset(
         "embed",
         "clip",
         "flow",
-        "moment",
         "data",
+        "moment",
         "transform",
         "search",
         "metric",
@@ -63,7 +63,7 @@ class Experiment:
         target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
         recipe: constructor of the parts of training; none where the configuration has none. head: of its head alone.
-        moment: constructor of what finds moments in long videos.
+        moment: how moments are found; none where the data are no windows of videos, whatever the configuration says.
     """
 
     config: dict[str, Any]
@@ -82,9 +82,14 @@ class Experiment:
     origin: RunRecord | None = None
     recipe: Callable[[], Recipe] | None = None
     head: Callable[[], Callable[..., Head]] | None = None
-    moment: Callable[[], Moments] | None = None
+    moment: Finder | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.data, MomentDataset):
+            _check_windows(self.data, self.moment, self.target)
+        else:  # it decides nothing: neither record nor run id tell of it
+            object.__setattr__(self, "moment", None)
+            object.__setattr__(self, "config", {key: node for key, node in self.config.items() if key != "moment"})
         if isinstance(self.data, VectorDataset) and self.encoders:
             raise BadConfig(f"data={self.data.name} brings its own vectors, so nothing is encoded; type encoder=none")
         if isinstance(self.data, Dataset) and not self.encoders:
@@ -129,6 +134,24 @@ class Experiment:
         default = signature(factory.func).parameters["efforts"].default
         given = factory.keywords.get("efforts", default)
         return list(given) or [None]
+
+
+def _check_windows(data: MomentDataset, moment: Finder | None, target: Target) -> None:
+    """The windows of the data are those that moments are found by, and what is asked makes sense of them."""
+    if moment is None:
+        raise BadConfig(f"data={data.name} holds moments: how are they found? Type moment=default")
+    for name in ("window", "stride"):
+        has, wants = getattr(data, name), getattr(moment, name)
+        if has != wants:
+            raise BadConfig(
+                f"data.{name}={has:g} but moment.{name}={wants:g}: moments are found by the windows of the data; leave"
+                f" data.{name} out and type moment.{name}={has:g}, for instance, which decides both"
+            )
+    if target.break_even:
+        raise BadConfig(
+            f"target.break_even=true searches samples of the gallery, but windows of a video (data={data.name}) belong"
+            " together; leave it out"
+        )
 
 
 def _refuse_secrets(index: str, given: Mapping[str, Any]) -> None:

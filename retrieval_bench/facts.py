@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.data.base import VectorDataset
+from retrieval_bench._moments import MomentSearch
+from retrieval_bench.data.base import MomentDataset, VectorDataset
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.experiment import Experiment
 from retrieval_bench.metric.ann_recall import ann_recall
@@ -42,6 +43,8 @@ def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) 
         }  # fmt: skip
         facts["tie_bounds"] = _bounds(stage, exact, exact.relevant)
         facts["by_class"] = _by_class(experiment, stage, exact)
+    if stage.moments is not None:
+        facts["moments"] = _moments(experiment, stage.moments)
     like = experiment.data.protocol.get("stored_similarity") in (None, str(stage.similarity))
     like = like and not experiment.transforms
     if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
@@ -64,6 +67,17 @@ def _by_class(experiment: Experiment, stage: Stage, exact: Exact) -> dict[str, A
         for name, value in (("value", interval.value), ("lo", interval.lo), ("hi", interval.hi)):
             found[name].append(None if np.isnan(value) else float(value))
     return found
+
+
+def _moments(experiment: Experiment, search: MomentSearch) -> dict[str, Any]:
+    """How many moment queries, and which of them could not be asked or answered: nothing of them could be read."""
+    lengths = np.diff(search.truth.videos.offsets)
+    facts: dict[str, Any] = {"count": len(search), "nothing_relevant": search.ids[lengths == 0].tolist()}
+    if isinstance(experiment.data, MomentDataset):
+        known = experiment.data.moments()
+        gone = ~np.isin(known.queries, search.ids)
+        facts["unreadable"] = [name for name, lost in zip(known.names, gone, strict=True) if lost]
+    return facts
 
 
 def _names(experiment: Experiment, classes: list[int]) -> list[str]:

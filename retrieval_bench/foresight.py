@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -12,6 +12,7 @@ from time import perf_counter
 from retrieval_bench._recipe import build_params
 from retrieval_bench._store import Clients, Point, Store
 from retrieval_bench.break_even import sizes
+from retrieval_bench.data.base import MomentDataset
 from retrieval_bench.environment import processor
 from retrieval_bench.estimate import Timing, Work, earlier_rows, forecast, scan_speed, sentence, training_sentence
 from retrieval_bench.experiment import Experiment
@@ -130,6 +131,11 @@ def _indexes(experiment: Experiment) -> Iterator[_Indexed]:
             yield Candidate(name, factory), seed, json.dumps(build_params(factory), sort_keys=True), points
 
 
+def _moments(experiment: Experiment) -> int:
+    """Moment queries, where these are what is timed."""
+    return len(experiment.data.moments()) if isinstance(experiment.data, MomentDataset) else 0
+
+
 def _exact(candidate: Candidate) -> bool:
     return bool(getattr(candidate.factory.func, "exact", False))  # a target that is no index is told by `measure`
 
@@ -143,7 +149,8 @@ def _everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
     for candidate, _, params, points in _indexes(experiment):
         asked = points if experiment.measure.clients is not None else []
         shape = size.gallery, size.queries, size.dim
-        yield Work(candidate.name, params, _exact(candidate), *shape, 1, points, points, asked)
+        work = Work(candidate.name, params, _exact(candidate), *shape, 1, points, points, asked)
+        yield replace(work, moments=_moments(experiment))
     for gallery in _smaller(experiment, size.gallery):
         for candidate, params, points in _once(experiment):
             yield Work(candidate.name, params, _exact(candidate), gallery, size.queries, size.dim, 1, points, points)
@@ -192,4 +199,5 @@ def _missing_of(
         asked = [] if whole is None else [point for point in points if len(whole(measured(point))) < passes]
         builds = int(not store.index.exists())
         if builds or lists or timed or asked:
-            yield Work(candidate.name, params, _exact(candidate), *shape, builds, lists, timed, asked)
+            work = Work(candidate.name, params, _exact(candidate), *shape, builds, lists, timed, asked)
+            yield replace(work, moments=_moments(experiment))

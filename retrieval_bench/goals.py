@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench._moments import MomentSearch
 from retrieval_bench.choose import Goal, Target
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.metric.ann_recall import ann_recall
@@ -20,7 +21,7 @@ from retrieval_bench.types import SearchResult
 
 def tuning_queries(stage: Stage) -> NDArray[np.int64]:
     """Query rows on which efforts are chosen; all of them where the halves leave none."""
-    tune = np.flatnonzero(halves(stage.queries.ids, stage.seed))
+    tune = np.flatnonzero(halves(stage.halved, stage.seed))
     return tune if len(tune) else np.arange(len(stage.queries))
 
 
@@ -35,8 +36,11 @@ def goal_of(target: Target, stage: Stage, exact: Exact, depths: Sequence[int]) -
     tune, n = tuning_queries(stage), len(stage.gallery)
     if target.metric is None:
         return Goal(lambda found, k: _recall(stage, exact, found, k, tune), target.ann_recall or 0.0, n)
+    moments = stage.moments_through(exact.cut(max(depths)))
+    if moments is not None and target.metric in moments.values:
+        return _goal_of_moments(target, stage, exact, depths)
     if target.metric not in exact.values:
-        known = ", ".join(exact.values) or "none: the data has no labels"
+        known = ", ".join([*exact.values, *(moments.values if moments else ())]) or "none: the data has no labels"
         raise BadConfig(f"target.metric={target.metric} is not measured; measured are {known}")
     _check_depths(target, depths, lambda k: _loss(target, stage, exact, (exact.neighbours, k), tune))
 
@@ -45,6 +49,31 @@ def goal_of(target: Target, stage: Stage, exact: Exact, depths: Sequence[int]) -
         return float("nan") if lost is None else -lost
 
     return Goal(quality, -float(target.loss or 0.0), n)
+
+
+def _goal_of_moments(target: Target, stage: Stage, exact: Exact, depths: Sequence[int]) -> Goal:
+    """As a label metric, over the moment queries whose windows are those of the tuning half."""
+    name = str(target.metric)
+
+    def values(found: SearchResult) -> NDArray[np.float64]:
+        moments = stage.moments_through(found)
+        return np.empty(0) if moments is None else moments.values[name][tune]
+
+    tune = np.ones(0, np.bool_) if stage.moments is None else _tuning_moments(stage.moments, stage)
+    right = {k: values(exact.cut(k)) for k in depths}
+    if any(np.isnan(column).all() for column in right.values()):
+        raise BadConfig(
+            f"target.metric={name}: no query of the tuning half has it; type target.ann_recall=0.95 instead"
+        )
+
+    def quality(found: SearchResult, k: int) -> float:
+        return -float(np.nanmean(right[k] - values(remove_ignored(found, stage.truth, k))))
+
+    return Goal(quality, -float(target.loss or 0.0), len(stage.gallery))
+
+
+def _tuning_moments(search: MomentSearch, stage: Stage) -> NDArray[np.bool_]:
+    return np.isin(search.ids, stage.halved[tuning_queries(stage)])
 
 
 def _check_depths(target: Target, depths: Sequence[int], loss: Callable[[int], float | None]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval_bench._job import Job
 from retrieval_bench._measurement import Measurement
+from retrieval_bench._moments import MomentSearch
 from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, PointResult
 from retrieval_bench._scene import Pairs, Scene
@@ -127,6 +128,7 @@ class Plan:
         seed: of the gallery's order, the timed sample and the order of its passes.
         goal: what efforts are chosen by, in place of the listed ones; none = all listed ones are measured.
         pairs: query rows [q] and gallery rows [q, m] of which LSH backends say whether they collide.
+        moments: what queries and gallery are windows of: then whole moment queries are timed.
     """
 
     similarity: Similarity
@@ -136,6 +138,7 @@ class Plan:
     settings: Measure
     goal: Goal | None = None
     pairs: Pairs | None = None
+    moments: MomentSearch | None = None
 
 
 def _store(folder: Path, name: str, recipe: Recipe, build_seed: int) -> Store:
@@ -221,7 +224,7 @@ def measure(  # noqa: PLR0917
         BadConfig: a candidate is no index class, or its parameters do not fit. OutOfSpace: the disk is full; what is
         finished is kept.
     """
-    scene = Scene(queries, gallery, plan.similarity, plan.extra, plan.seed, folder, plan.pairs)
+    scene = Scene(queries, gallery, plan.similarity, plan.extra, plan.seed, folder, plan.pairs, plan.moments)
     jobs = []
     floor = Candidate(FLOOR, partial(pkgutil.resolve_name(FLOOR_TARGET)))
     for candidate in (floor, *(c for c in candidates if c.name != FLOOR)):

@@ -48,10 +48,11 @@ class Origin:
             own = value.removeprefix(RUN) if isinstance(value, str) and value != CACHE else ""
             if "${" in own:
                 raise CorruptInput(f"{run}: {where}={value} is not what a run writes; its record was changed")
-        measure = record.config.get("measure")
+        single = [record.config.get("measure"), *([moment] if (moment := record.config.get("moment")) else [])]
+        whole = all(isinstance(node, dict) and "_target_" in node and "defaults" not in node for node in single)
         parts = [record.config.get(group) or {} for group in _CHOSEN]
         known = all(isinstance(part, dict) for part in parts) and {*TAKEN, *_VALUES} <= {*record.config}
-        if not known or not isinstance(measure, dict) or "_target_" not in measure or "defaults" in measure:
+        if not known or not whole:
             raise CorruptInput(f"{run}: its configuration is not what a run writes")
         return cls(record, restored(record.config, record.folder, "${paths.cache}"))
 
@@ -70,9 +71,11 @@ class Origin:
                 if not re.fullmatch(r"\w[\w-]*", name) or "_target_" not in node or "defaults" in node:
                     raise CorruptInput(f"{self.record.folder}: {group}.{name} is not what a run writes")
                 _write(folder / group / f"{name}.yaml", f"# @package {group}.{name}\n", node)
-        _write(folder / "measure" / f"{AS_IN_RUN}.yaml", "", self.config["measure"])
+        parts = [name for name in ("measure", "moment") if self.config.get(name)]
+        for name in parts:
+            _write(folder / name / f"{AS_IN_RUN}.yaml", "", self.config[name])
         config["defaults"] = [
-            {"measure": AS_IN_RUN},
+            *({name: AS_IN_RUN} for name in parts),
             *({group: list(parts)} for group, parts in chosen.items()),
             {"logger": ["csv"]},
             "_self_",

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ _log = logging.getLogger(__name__)
 
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
 _NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds", "clients", "client_seconds")
-_TABLES = ("queries", "neighbours", "collisions", "break_even")
+_TABLES = ("queries", "neighbours", "moments", "collisions", "break_even")
 _CROSSING = ("target", "index", "index_params")
 _KEYS = {"break_even": ["target", "stage", "index", "index_params"]}  # of a table whose rows are no points of the run
 _POINT = ["stage", "index", "index_params", "effort", "build_seed"]
@@ -115,6 +116,7 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
         "similarity": str(experiment.similarity),
         "k": list(experiment.k),
         "cuts": list(experiment.cuts),
+        **({} if experiment.moment is None else {"moment": experiment.config["moment"]}),
     }
 
 
@@ -134,13 +136,14 @@ def _measured(
         place = folder / "results" / stage.name
         goal, pairs = goal_of(experiment.target, stage, exact, experiment.k), sampled_pairs(stage, exact)
         plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure, goal, pairs)
+        plan = replace(plan, moments=stage.moments)
         results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
-        stage_points, queries, neighbours = stage_rows(stage, exact, results)
+        stage_points, found = stage_rows(stage, exact, results)
         rows += stage_points
         sizes = _break_even(experiment, stage, plan, place, progress)
-        found = (queries, neighbours, collision_table(stage, results), sizes)
-        for name, table in zip(_TABLES, found, strict=True):
-            tables[name].append(table)
+        found |= {"collisions": collision_table(stage, results), "break_even": sizes}
+        for name in _TABLES:
+            tables[name].append(found[name])
         facts[stage.name] = prepared.facts | stage_facts(experiment, stage, exact, extra)
         facts[stage.name] |= _chosen(experiment, stage, results, sizes)
     return _written(experiment, stages, folder, old, (rows, tables, facts))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,18 +12,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from retrieval_bench._moments import MomentSearch
+from retrieval_bench._point_columns import identity, latency, served
 from retrieval_bench.measure import IndexResult, PointResult
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.metric.distance_ratio import distance_ratio
+from retrieval_bench.moment_points import Moments, Windows, compared
 from retrieval_bench.nearest import rescore, tie_tolerance
-from retrieval_bench.seeds import seed_interval
-from retrieval_bench.stats import Interval, bootstrap_columns, halves, latency_intervals
+from retrieval_bench.stats import Interval, bootstrap_columns, halves
 from retrieval_bench.truth import exact_neighbours, ignored_counts, judge, relevant_counts, remove_ignored, restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Judgement, SearchResult, Similarity
 
 Values = dict[str, NDArray[np.float64]]
 # Bytes that the exact lists of one block of queries may take at full depth.
 BLOCK_BYTES = 256 * 2**20
+_KEY = ("stage", "index", "index_params", "build_seed", "effort", "k")  # of the tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,7 @@ class Stage:
     Attributes:
         truth: relevance and what to ignore, or none. metrics: name → label metric, empty where there are no labels.
         encode_ms: milliseconds to encode one query; NaN where nothing is encoded.
+        moments: what queries and gallery are windows of, if they are; `truth` and `metrics` judge windows.
     """
 
     name: str
@@ -45,6 +48,33 @@ class Stage:
     cuts: Sequence[int]
     seed: int
     encode_ms: float
+    moments: MomentSearch | None = None
+
+    @property
+    def halved(self) -> NDArray[np.int64]:
+        """Id by which each query falls into a half: its own; of a window that of the moment query: [q]."""
+        return self.queries.ids if self.moments is None else self.moments.queries.items
+
+    def moments_through(self, found: SearchResult) -> Moments | None:
+        """Moments by these lists of all queries; none where queries are no windows."""
+        if self.moments is None:
+            return None
+        windows = Windows(self.moments, self.queries, self.gallery, self.similarity)
+        return windows.through(gallery_rows(self.gallery, found.ids), found.scores, self.cuts)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A point's metrics by query, and its lists without what is ignored.
+
+    Attributes:
+        moments: through these lists. moment_values: metrics, those by exact lists and the loss, by moment query.
+    """
+
+    values: Values
+    found: SearchResult
+    moments: Moments | None = None
+    moment_values: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +91,10 @@ class Exact:
     tolerance: NDArray[np.float64]
     values: Values
     relevant: NDArray[np.int64] | None
+
+    def cut(self, k: int) -> SearchResult:
+        """The neighbours to depth k."""
+        return SearchResult(self.neighbours.ids[:, :k], self.neighbours.scores[:, :k])
 
 
 def label_values(judgement: Judgement, stage: Stage, k: int) -> Values:
@@ -123,64 +157,46 @@ def query_blocks(stage: Stage, rows: int) -> Iterator[tuple[Embeddings, GroundTr
 
 def stage_rows(
     stage: Stage, exact: Exact, results: Sequence[IndexResult]
-) -> tuple[list[dict[str, Any]], pd.DataFrame, pd.DataFrame]:
-    """Rows of `points`, and the tables `queries` and `neighbours`, of every measured point of a stage."""
-    floor = {p.k: _latency(p, slice(None), stage.seed) for r in results if r.build["index"] == "null" for p in r.points}
+) -> tuple[list[dict[str, Any]], dict[str, pd.DataFrame]]:
+    """Rows of `points`, and the tables `queries`, `neighbours` and `moments`, of every measured point of a stage."""
+    floor = {p.k: latency(p, slice(None), stage.seed) for r in results if r.build["index"] == "null" for p in r.points}
     floors = {k: found["latency_p50_ms"].value for k, found in floor.items() if found}
     points: list[dict[str, Any]] = []
-    queries: list[pd.DataFrame] = []
-    neighbours: list[pd.DataFrame] = []
+    tables: dict[str, list[pd.DataFrame]] = {"queries": [], "neighbours": [], "moments": []}
+    right: dict[int, Moments | None] = {}  # by exact lists of each depth
     for result in results:
         if result.build["status"] != "ok":
-            points.append(
-                _identity(stage, result) | {"half": "all", "status": "failed", "error": result.build["error"]}
-            )
+            points.append(identity(stage, result) | {"half": "all", "status": "failed", "error": result.build["error"]})
         for point in result.points:
-            values, found = _judged(stage, exact, point, result.build["index"] == "null")
-            key = _identity(stage, result) | {"effort": point.effort, "k": point.k}
-            points += _rows(stage, key | {"latency_floor_ms": floors.get(point.k)}, point, values, found.ids[:, 0] < 0)
-            if result.build["index"] != "null":
-                queries += _query_tables(key, stage, point, values)
-                neighbours.append(_neighbour_table(key, stage, found))
-    return points, _joined(queries), _joined(neighbours)
+            floor, k = result.build["index"] == "null", point.k
+            if k not in right and not floor:
+                right[k] = stage.moments_through(exact.cut(k))
+            judged = _judged(stage, exact, point, floor)
+            judged = judged if floor else _with_moments(stage, judged, right[k])
+            key = identity(stage, result) | {"effort": point.effort, "k": k}
+            points += _rows(stage, key | {"latency_floor_ms": floors.get(k)}, point, judged)
+            if not floor:
+                for name, found in _tables(stage, point, judged):
+                    tables[name].append(found.assign(**{part: key[part] for part in _KEY}))
+    return points, {name: _joined(parts) for name, parts in tables.items()}
+
+
+def _with_moments(stage: Stage, judged: Judged, right: Moments | None) -> Judged:
+    moments = stage.moments_through(judged.found)
+    if moments is None or right is None:
+        return judged
+    return replace(judged, moments=moments, moment_values=compared(moments, right))
 
 
 def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
-    build = result.build
-    return {
-        "stage": stage.name,
-        "dim": stage.gallery.dim,
-        "n_gallery": len(stage.gallery),
-        "n_queries": len(stage.queries),
-        "similarity": str(stage.similarity),
-        "index": build["index"],
-        "backend": build["target"],
-        "family": build["family"],
-        "exact": build["exact"],
-        "index_params": json.dumps(build["params"], sort_keys=True),
-        "knob": build["knob"],
-        "effort": None,
-        "build_seed": build["build_seed"],
-        "k": None,
-        "threads": 1,  # of the latencies
-        "build_threads": build["threads"],
-        "encode_ms": stage.encode_ms,
-        "build_s": build["build_s"],
-        "index_bytes": build["index_bytes"],
-        "peak_rss_bytes": build["peak_rss_bytes"],
-        "functional": bool(build["functional"]),  # its latency is not to be ranked
-    }
-
-
-def _judged(stage: Stage, exact: Exact, point: PointResult, floor: bool) -> tuple[Values, SearchResult]:
+def _judged(stage: Stage, exact: Exact, point: PointResult, floor: bool) -> Judged:
     """Per-query values of a point, and its lists without what is ignored. The floor's answers mean nothing."""
     found = remove_ignored(point.result, stage.truth, point.k)
     if floor:
-        return {}, found
+        return Judged({}, found)
     rows = gallery_rows(stage.gallery, found.ids)
     scores = rescore(stage.queries.vectors, stage.gallery.vectors, rows, stage.similarity)
     k = point.k
@@ -199,23 +215,21 @@ def _judged(stage: Stage, exact: Exact, point: PointResult, floor: bool) -> tupl
         judged = exact.relevant > 0
         for name in [n for n in through if "@" not in n and np.isnan(through[n][judged]).any()]:
             values[name] = values[f"ann_loss_{name}"] = np.full(len(stage.queries), np.nan)
-    return values, found
+    return Judged(values, found)
 
 
-def _rows(
-    stage: Stage, key: dict[str, Any], point: PointResult, values: Values, empty: NDArray[np.bool_]
-) -> Iterator[dict[str, Any]]:
+def _rows(stage: Stage, key: dict[str, Any], point: PointResult, judged: Judged) -> Iterator[dict[str, Any]]:
     """One row for all queries, one for the half that efforts are tuned on, one for the half they are reported on."""
-    tune = halves(stage.queries.ids, stage.seed)
+    tune = halves(stage.halved, stage.seed)
     timed_tune = halves(point.timed_ids, stage.seed)
     everything = np.ones(len(tune), bool), np.ones(len(timed_tune), bool)
     parts = {"all": everything, "tune": (tune, timed_tune), "report": (~tune, ~timed_tune)}
-    candidates = point.result.candidates
+    candidates, empty = point.result.candidates, judged.found.ids[:, 0] < 0
     for half, (mask, timed) in parts.items():
         if not mask.any() or not timed.any():
             continue
-        intervals = bootstrap_columns({name: v[mask] for name, v in values.items()}, stage.seed)
-        intervals |= _latency(point, timed, stage.seed)
+        intervals = _intervals(stage, judged, mask)
+        intervals |= latency(point, timed, stage.seed)
         n_timed = 0 if point.timing is None else int(timed.sum())
         row = key | {"half": half, "status": "ok", "error": None, "n_timed": n_timed}
         for name, found in intervals.items():
@@ -224,53 +238,34 @@ def _rows(
         yield row | {
             "qps_batch": batch,
             "batch_threads": point.batch_threads,
-            **_served(point, stage.seed),
+            **served(point, stage.seed),
             "candidate_fraction": None if candidates is None else float(candidates[mask].mean()) / len(stage.gallery),
             "empty_rate": float(empty[mask].mean()),
         }
 
 
-def _latency(point: PointResult, queries: NDArray[np.bool_] | slice, seed: int) -> dict[str, Interval]:
-    return {} if point.timing is None else latency_intervals(point.timing.nanoseconds[:, queries], seed)
+def _intervals(stage: Stage, judged: Judged, mask: NDArray[np.bool_]) -> dict[str, Interval]:
+    """Means of a half's queries, and of its moment queries."""
+    found: dict[str, Interval] = {}
+    if stage.moments is not None and judged.moment_values:
+        asked = np.isin(stage.moments.ids, stage.halved[mask])
+        found = bootstrap_columns({name: v[asked] for name, v in judged.moment_values.items()}, stage.seed)
+    return found | bootstrap_columns({name: v[mask] for name, v in judged.values.items()}, stage.seed)
 
 
-def _served(point: PointResult, seed: int) -> dict[str, Any]:
-    """Queries a second of all clients together, and each query's milliseconds: means over rounds, with t-intervals."""
-    if point.clients is None or not point.rounds:
-        return {}
-    columns: dict[str, list[float]] = {
-        "qps_clients": [len(served.nanoseconds) / served.seconds for served in point.rounds]
-    }
-    for name, share in (("clients_p50_ms", 0.5), ("clients_p99_ms", 0.99)):
-        columns[name] = [float(np.quantile(served.nanoseconds, share)) / 1e6 for served in point.rounds]
-    seconds = round(point.clients.seconds * len(point.rounds), 9)
-    row: dict[str, Any] = {"clients": point.clients.count, "client_seconds": seconds}
-    for name, values in columns.items():
-        found = seed_interval(values, seed)
-        row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}
-    return row
-
-
-def _query_tables(key: dict[str, Any], stage: Stage, point: PointResult, values: Values) -> Iterator[pd.DataFrame]:
-    """Pass -1 holds every query's metrics; passes from 0 the times of the queries that were timed."""
-    names = ("stage", "index", "index_params", "build_seed", "effort", "k")
-    same = {name: key[name] for name in names}
-    yield pd.DataFrame({"query_id": stage.queries.ids, **values}).assign(**same, **{"pass": -1})
+def _tables(stage: Stage, point: PointResult, judged: Judged) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Of `queries`: pass -1 holds every query's metrics; passes from 0 the times of the queries that were timed."""
+    if judged.moments is not None:
+        yield "moments", judged.moments.table()
+        yield "queries", pd.DataFrame({"query_id": judged.moments.ids, **judged.moment_values, "pass": -1})
+    yield "queries", pd.DataFrame({"query_id": stage.queries.ids, **judged.values, "pass": -1})
     if point.timing is not None:
         passes, timed = point.timing.nanoseconds.shape
-        yield pd.DataFrame(
-            {
-                "query_id": np.tile(point.timed_ids, passes),
-                "ns": point.timing.nanoseconds.ravel(),
-                "pass": np.repeat(np.arange(passes), timed),
-            }
-        ).assign(**same)
-
-
-def _neighbour_table(key: dict[str, Any], stage: Stage, found: SearchResult) -> pd.DataFrame:
-    same = {name: key[name] for name in ("stage", "index", "index_params", "build_seed", "effort", "k")}
+        times = {"query_id": np.tile(point.timed_ids, passes), "ns": point.timing.nanoseconds.ravel()}
+        yield "queries", pd.DataFrame(times | {"pass": np.repeat(np.arange(passes), timed)})
+    found = judged.found
     lists = {"query_id": stage.queries.ids, "ids": list(found.ids), "scores": list(found.scores)}
-    return pd.DataFrame(lists).assign(**same)
+    yield "neighbours", pd.DataFrame(lists)
 
 
 def most_ignored(truth: GroundTruth | None) -> int:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval_bench.data.base import Dataset, Items, VectorDataset
+from retrieval_bench._moments import MomentSearch, moment_search
+from retrieval_bench.data.base import Dataset, Items, MomentDataset, VectorDataset
 from retrieval_bench.embed import Embedded, embed, transformed
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.experiment import Experiment, data_fingerprint
@@ -203,7 +204,13 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progres
         truth = restrict(truth, pair[0].ids, pair[1].ids)
     known = truth or _self_only(pair[0], pair[1])
     stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
-    return Prepared(stage, facts, unreadable, parts.trained)
+    return Prepared(replace(stage, moments=_moments(experiment, data, stage)), facts, unreadable, parts.trained)
+
+
+def _moments(experiment: Experiment, data: Dataset, stage: Stage) -> MomentSearch | None:
+    if not isinstance(data, MomentDataset) or experiment.moment is None:
+        return None
+    return moment_search(data, experiment.moment, experiment.config["moment"], stage.queries, stage.gallery)
 
 
 def _prepared_how(encoder: Encoder, native_size: int | None) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from retrieval_bench._messages import (
     Start,
     TimePass,
 )
+from retrieval_bench._questions import Questions
 from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.search.base import Index
 from retrieval_bench.types import Similarity
@@ -51,6 +52,7 @@ BLOCK_ROWS = 16_384
 LEAST_TIMED = 20
 PRELUDE = 8  # untimed queries before each pass: another process has just had the caches
 LINUX = sys.platform == "linux"
+Ask = Callable[[Any, int, int | None], Any]  # (query, k, effort): what is timed
 
 
 def prepared(block: NDArray[np.generic], similarity: Similarity) -> NDArray[np.float32]:
@@ -118,6 +120,7 @@ class Worker:
         self._index: Index
         self._queries: ArrayFile  # mapped for a moment only: pages of a map count as memory of this process
         self._similarity: Similarity
+        self._questions: Questions | None = None
         self._baseline = 0
 
     def answer(self, request: Request) -> Any:
@@ -141,6 +144,8 @@ class Worker:
     def _start(self, request: Start) -> None:
         self._index = request.factory()
         self._queries, self._similarity = request.queries, request.similarity
+        if request.moments is not None:
+            self._questions = Questions.of(request.moments, request.similarity)
         self._baseline = resident_bytes(peak=False)
 
     def _build(self, request: Build) -> Built:
@@ -170,11 +175,19 @@ class Worker:
         peak = max(0, resident_bytes(peak=True) - self._baseline - queries.nbytes)
         return Found(np.asarray(rows), np.asarray(scores), self._index.candidates(), seconds, peak)
 
+    def _singly(self, rows: NDArray[np.int64]) -> tuple[Ask, list[Any]]:
+        """How one query is asked, and the queries: a vector each, or all windows of a moment query."""
+        vectors, found = self._queries.open(), self._questions
+        if found is not None:
+            blocks = [prepared(vectors[found.part(number)], self._similarity) for number in rows.tolist()]
+            return found.asking(self._index), list(map(found.question, rows.tolist(), blocks))
+        queries = prepared(vectors[rows], self._similarity)
+        return self._index.search, [queries[i : i + 1] for i in range(len(queries))]
+
     def _time(self, request: TimePass) -> NDArray[np.int64]:
         self._use(1)
-        queries = prepared(self._queries.open()[request.rows], self._similarity)
-        search, k, effort, clock = self._index.search, request.k, request.effort, time.perf_counter_ns
-        single = [queries[i : i + 1] for i in range(len(queries))]
+        search, single = self._singly(request.rows)
+        k, effort, clock = request.k, request.effort, time.perf_counter_ns
         times = np.zeros(len(single), np.int64)
         left = request.limit_s * 1e9
         for query in single[:PRELUDE]:
@@ -197,7 +210,7 @@ class Worker:
     def _serve(self, request: Serve) -> Served:
         self._use(request.clients)
         self._index.set_threads(1)
-        return _served(self._index, prepared(self._queries.open()[request.rows], self._similarity), request)
+        return _served(*self._singly(request.rows), request)
 
     def _collide(self, request: Collide) -> Collided | None:
         queries = prepared(self._queries.open()[request.queries], self._similarity)
@@ -209,11 +222,10 @@ class Worker:
         return Collided(theory[0], theory[1], np.array(hit))
 
 
-def _served(index: Index, queries: NDArray[np.float32], request: Serve) -> Served:
+def _served(search: Ask, single: list[Any], request: Serve) -> Served:
     """Closed loop: as many threads as clients, all at once, until the time is over."""
     start = threading.Barrier(request.clients + 1)
     k, effort, clock = request.k, request.effort, time.perf_counter_ns
-    single = [queries[i : i + 1] for i in range(len(queries))]
     begins, ends = [0] * request.clients, [0] * request.clients
 
     def client(number: int) -> list[int]:
@@ -224,7 +236,7 @@ def _served(index: Index, queries: NDArray[np.float32], request: Serve) -> Serve
         last, now = begins[number] + int(request.seconds * 1e9), 0
         while now < last:
             begin = clock()
-            index.search(single[at], k, effort)
+            search(single[at], k, effort)
             now = clock()
             times.append(max(1, now - begin))
             at = (at + 1) % len(single)
@@ -232,7 +244,7 @@ def _served(index: Index, queries: NDArray[np.float32], request: Serve) -> Serve
         return times
 
     for query in single[:PRELUDE]:
-        index.search(query, k, effort)
+        search(query, k, effort)
     gc.collect()
     gc.disable()
     try:

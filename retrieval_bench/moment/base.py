@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval_bench.intervals import RankedMoments
 from retrieval_bench.types import Segments, Similarity
 
 Ints = NDArray[np.int64]
@@ -33,6 +34,11 @@ class QueryWindows:
         self.centres = (starts + ends) / 2
         self.middle = float(starts[0] + ends[-1]) / 2
         self.duration = float(ends[-1] - starts[0])
+
+    @classmethod
+    def of(cls, segments: Segments, rows: slice, vectors: NDArray[np.generic] | None) -> QueryWindows:
+        """The query that has these rows of `segments`; `vectors` are its own."""
+        return cls(segments.starts[rows], segments.ends[rows], vectors)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -126,3 +132,28 @@ class Lines(NamedTuple):
     def at(self, query: QueryWindows, seconds: Floats) -> Floats:
         """Seconds of the video at these seconds of the query [t]: [m, t]."""
         return np.asarray(self.middle[:, None] + self.speed[:, None] * (seconds - query.middle))
+
+
+class Finder(Protocol):
+    """How moments are found: what the index answered to all windows of one query → ranked moments."""
+
+    @property
+    def window(self) -> float:
+        """Seconds of a window, of the gallery and of a query."""
+
+    @property
+    def stride(self) -> float:
+        """Seconds from one window to the next."""
+
+    @property
+    def moments(self) -> int:
+        """Moments answered at most."""
+
+    @property
+    def rerank(self) -> bool:
+        """Moments are scored by the vectors themselves: query and gallery windows need theirs."""
+
+    def __call__(
+        self, rows: Ints, scores: NDArray[np.float32], query: QueryWindows, gallery: GalleryWindows
+    ) -> RankedMoments:
+        """Rows of gallery windows and scores [w, k], -1 where there is none → moments, best first."""

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,7 +159,7 @@ def test_the_run_decides_how_moments_are_found(record: RunRecord, video: np.ndar
             np.testing.assert_allclose(scores[:, 0], 1, atol=1e-4)
             return super().__call__(rows, scores, query, gallery)
 
-    experiment = replace(cli.reopen(record), moment=partial(Noted, window=9.0, stride=4.0, rerank=False))
+    experiment = replace(cli.reopen(record), moment=Noted(rerank=False))
     list(answer(record, lambda: experiment, Question([file], None, None, None, 30, tmp_path)))
     assert (made[0].window, made[0].stride, made[0].moments, made[0].rerank) == (2.0, 1.0, 30, False)
     configured = {**record.config, "moment": {"_target_": "retrieval_bench.moment.search.Moments", "fastest": 1.0}}

@@ -70,11 +70,28 @@ def flat(params: Mapping[str, Any]) -> dict[str, Any]:
 def differing(params: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of the parameters that are not equal in all, or that not all have.
 
+    Those of an index inside another are compared where that is the same backend; elsewhere its name tells them apart.
+
     >>> differing([{"m": 16, "ef": 200}, {"m": 32, "ef": 200}])
     ['m']
+    >>> differing([{"index": "hnsw", "index.m": 16}, {"index": "ivf", "index.nlist": 7}])
+    ['index']
     """
     keys = dict.fromkeys(key for one in params for key in one)
-    return [key for key in keys if any(key not in one or one[key] != params[0].get(key) for one in params)]
+    return [key for key in keys if any(_differs(key, group) for group in _alike(params, key.rpartition(".")[0]))]
+
+
+def _alike(params: Sequence[Mapping[str, Any]], outer: str) -> list[list[Mapping[str, Any]]]:
+    """Groups of equal values of a parameter; all are one group where it is no parameter."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for one in params:
+        groups.setdefault(str(one.get(outer)), []).append(one)
+    return list(groups.values())
+
+
+def _differs(key: str, params: Sequence[Mapping[str, Any]]) -> bool:
+    here = any(key in one for one in params)
+    return here and any(key not in one or one[key] != params[0].get(key) for one in params)
 
 
 def change(index: str, a: str, b: str) -> str:

@@ -41,7 +41,7 @@ def test_an_index_inside_another_is_named() -> None:
     assert list(told.values()) == [
         "merge (index=hnsw, index.m=16)",
         "merge (index=hnsw, index.m=32)",
-        "merge (index=ivf, index.nlist=null)",
+        "merge (index=ivf)",
     ]
     assert index_labels([("merge", thin), ("merge", thick)])["merge", thin] == "merge (index.m=16)"
     assert change("merge", thin, thick) == "merge (index.m=16 → 32)"

@@ -24,7 +24,7 @@ from retrieval_bench._checkpoint import BEST, CHOSEN_BY, LAST, Keeper, need_usab
 from retrieval_bench._feed import Feed
 from retrieval_bench._heap import kept_heap
 from retrieval_bench._learner import Judge, Learner
-from retrieval_bench._look import look_of
+from retrieval_bench._look import Look
 from retrieval_bench._stored import Stored
 from retrieval_bench.data.base import Items
 from retrieval_bench.encoder.base import Device, Headed, Precision
@@ -70,7 +70,7 @@ class Fitting:
     """What is trained, on what, and where it is kept.
 
     Attributes:
-        native_size: the data set's `image_size`. told: (task, done, total).
+        look: from what is stored to vectors. told: (task, done, total).
         remarks: what the user should know of the data.
     """
 
@@ -78,7 +78,7 @@ class Fitting:
     recipe: Recipe
     train: Part
     validation: Part | None
-    native_size: int | None
+    look: Look
     where: Where
     folder: Path
     told: Told
@@ -180,7 +180,7 @@ def _learner(fitting: Fitting, classes: NDArray[np.int64], n_classes: int, steps
         loss,
         miner,
         recipe.optimizer,
-        look_of(model, fitting.native_size, recipe.augment),
+        fitting.look,
         recipe.trainer.freeze_batch_norm,
         torch.from_numpy(classes),
         fitting.where.seed,

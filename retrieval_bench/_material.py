@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval_bench._fit import Part
 from retrieval_bench._stored import Told, stored
-from retrieval_bench.data.base import Dataset, Items
+from retrieval_bench.data.base import Arrays, Dataset, Items
 from retrieval_bench.encoder.base import Encoder
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.hashing import json_digest
@@ -39,7 +38,7 @@ def parts_of(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, lis
 
 
 def _joined(a: Items, b: Items) -> Items:
-    def read(row: int) -> dict[str, NDArray[np.uint8]]:
+    def read(row: int) -> Arrays:
         return a.read(row) if row < len(a) else b.read(row - len(a))
 
     return Items(

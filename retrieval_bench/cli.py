@@ -32,7 +32,6 @@ CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
 _NO_TARGET = {"_target_": "retrieval_bench.choose.Target"}  # a record of before there were targets
-_MOMENT = {"_target_": "retrieval_bench.moment.search.Moments"}  # likewise
 
 
 def _user_cache() -> str:
@@ -204,8 +203,14 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         if config.get("trainer")
         else None,
         head=partial(_build, config["head"]) if config.get("head") else None,
-        moment=partial(_build, config.get("moment") or _MOMENT),
+        moment=_build(config.get("moment") or _moment(config["data"])),
     )
+
+
+def _moment(data: dict[str, Any]) -> dict[str, Any]:
+    """How moments are found where a record does not tell: the shipped choice, by the windows of the data."""
+    windows = {key: data[key] for key in data if key in {"window", "stride"}}
+    return {"_target_": "retrieval_bench.moment.search.Moments", **windows}
 
 
 def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunRecord:

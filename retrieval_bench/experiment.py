@@ -63,7 +63,7 @@ class Experiment:
         target: what efforts are chosen by; empty = all listed efforts are measured.
         origin: the run whose embeddings are taken over, if one is.
         recipe: constructor of the parts of training; none where the configuration has none. head: of its head alone.
-        moment: constructor of what finds moments in long videos.
+        moment: what finds moments in long videos.
     """
 
     config: dict[str, Any]
@@ -82,7 +82,7 @@ class Experiment:
     origin: RunRecord | None = None
     recipe: Callable[[], Recipe] | None = None
     head: Callable[[], Callable[..., Head]] | None = None
-    moment: Callable[[], Moments] | None = None
+    moment: Moments | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.data, VectorDataset) and self.encoders:

@@ -22,7 +22,11 @@ from retrieval_bench.points import (
     label_values,
     query_blocks,
 )
+from retrieval_bench.stats import bootstrap_mean
 from retrieval_bench.truth import TIE_BYTES, tie_bounds, tie_depth
+
+BY_CLASS = "hit_rate@1"
+MOST_CLASSES = 30  # that are told one by one
 
 
 def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
@@ -37,11 +41,29 @@ def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) 
             "count": len(lost), "query_ids": lost.tolist(), "labels": classes, "classes": names,
         }  # fmt: skip
         facts["tie_bounds"] = _bounds(stage, exact, exact.relevant)
+        facts["by_class"] = _by_class(experiment, stage, exact)
     like = experiment.data.protocol.get("stored_similarity") in (None, str(stage.similarity))
     like = like and not experiment.transforms
     if like and isinstance(experiment.data, VectorDataset) and (stored := experiment.data.neighbours()) is not None:
         facts["stored_neighbours"] = _agreement(stage, exact, stored)
     return facts
+
+
+def _by_class(experiment: Experiment, stage: Stage, exact: Exact) -> dict[str, Any] | None:
+    """hit_rate@1 of the queries of each class with its interval; none for more classes than can be read."""
+    values, labels = exact.values.get(BY_CLASS), None if stage.truth is None else stage.truth.query_labels
+    classes = [] if labels is None else np.unique(labels).tolist()
+    if values is None or not 2 <= len(classes) <= MOST_CLASSES:
+        return None
+    found: dict[str, Any] = {"metric": BY_CLASS, "classes": _names(experiment, classes), "n_queries": []}
+    found |= {"value": [], "lo": [], "hi": []}
+    for label in classes:
+        mine = values[labels == label]
+        interval = bootstrap_mean(mine, stage.seed)
+        found["n_queries"].append(int(np.isfinite(mine).sum()))
+        for name, value in (("value", interval.value), ("lo", interval.lo), ("hi", interval.hi)):
+            found[name].append(None if np.isnan(value) else float(value))
+    return found
 
 
 def _names(experiment: Experiment, classes: list[int]) -> list[str]:

@@ -219,7 +219,7 @@ def _remedy(missing: list[str], data: Dataset) -> str:
         return "; for videos type encoder=frames, encoder=lstm or encoder=two_stream"
     if "flow" in missing and "rgb" in data.inputs:
         return "; for optical flow type flow=dis"
-    return "; clips come from data=ucf101, data=video_folder or data=motions, for instance"
+    return "; clips come from data=motions, data=ucf101 or data=video_folder, for instance"
 
 
 def _transformed(

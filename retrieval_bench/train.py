@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from retrieval_bench._fit import Fitting, Outcome, fit
 from retrieval_bench._headed import freeze, to_train
 from retrieval_bench._item_batches import Embed
+from retrieval_bench._look import look_of
 from retrieval_bench._material import part_of, parts_of, prints, seen_by
 from retrieval_bench._trained_files import WEIGHTS, fill, outcome_of, write_trained
 from retrieval_bench.augment import Augmentation
@@ -179,10 +180,11 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
     with _alone(folder, where.say):
         if not (folder / WEIGHTS).is_file():
             freeze(model.encoder, recipe.trainer.frozen, recipe.optimizer.backbone_lr)
+            look = look_of(model, data.image_size, recipe.augment)
             read = partial(part_of, model.encoder, data.image_size, where)
             kept = None if check is None else read(check, "validation", told)
             part = read(items, "training", told)
-            fitting = Fitting(model, recipe, part, kept, data.image_size, where, folder, told, remarks)
+            fitting = Fitting(model, recipe, part, kept, look, where, folder, told, remarks)
             write_trained(folder, model, _fitted(fitting), recipe.nodes, data.protocol)
         fill(model, folder / WEIGHTS)
     outcome = outcome_of(folder)

@@ -16,7 +16,7 @@ from retrieval_bench.types import Embeddings, GroundTruth, Ragged, Segments
 if TYPE_CHECKING:  # data sets of images do without the decoder of videos
     from retrieval_bench.media.clip import Clip
 
-Arrays = dict[str, NDArray[np.uint8]]
+Arrays = Mapping[str, NDArray[np.uint8]]
 
 
 def item_id(key: str) -> int:

@@ -18,7 +18,7 @@ from retrieval_bench.data.base import Arrays, Dataset, Items, item_id
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.media.clip import Clip
-from retrieval_bench.types import GroundTruth
+from retrieval_bench.types import GroundTruth, Ragged
 
 # From one frame to the next: pixels, logarithm and radians. Optical flow finds such motion with ease.
 TRAVEL, GROWTH, TURN = (1.2, 4.5), (0.02, 0.04), (radians(1.5), radians(4.0))
@@ -60,6 +60,8 @@ class Motions(Dataset):
             pixels and degrees a frame, at any size.
         frames: of a clip. rate: of these a second.
         train_clips, validation_clips, test_clips: of each class and photograph.
+        within_pairs: a clip is searched among those of its own class and of the reversed one, all others are ignored:
+            hit_rate@1 is then 0.5 for whoever has no sense of the order of frames.
 
     Attributes:
         partner: int64 [14], label → label of the reversed class.
@@ -83,6 +85,7 @@ class Motions(Dataset):
         train_clips: int = 8,
         validation_clips: int = 4,
         test_clips: int = 8,
+        within_pairs: bool = False,
     ) -> None:
         need_whole("seed", seed, 0, 2**63 - 1)
         need_whole("image_size", image_size, 32, 512)
@@ -96,6 +99,7 @@ class Motions(Dataset):
         self.inputs, self.clip = clip.inputs, clip
         self._clip, self._cache, self._seed = clip, cache, seed
         self._frames, self._rate, self._counts = frames, float(rate), counts
+        self._within_pairs = within_pairs
 
     def train(self) -> Items:
         """Clips of the training photographs."""
@@ -116,7 +120,15 @@ class Motions(Dataset):
     def truth(self) -> GroundTruth:
         """Equal motion = relevant; clips of the query's photograph are ignored."""
         ids, labels, groups = self._test.ids, self._test.labels, self._test.groups
-        return GroundTruth(ids, ids, labels, labels, groups, groups)
+        junk = self._of_other_pairs(np.asarray(labels) // 2) if self._within_pairs else None
+        return GroundTruth(ids, ids, labels, labels, groups, groups, junk=junk)
+
+    def _of_other_pairs(self, pairs: NDArray[np.int64]) -> Ragged:
+        """For each query the clips of all other pairs."""
+        others = [self._test.ids[pairs != pair] for pair in range(len(PAIRS))]
+        lengths = np.array([len(others[pair]) for pair in pairs], np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Ragged(np.concatenate([others[pair] for pair in pairs]), offsets)
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -128,7 +140,7 @@ class Motions(Dataset):
             "crop": f"none; drawn at {self._size} x {self._size}",
             "self": "leave-one-out: queries and gallery are the same clips",
             "group": "the photograph: all clips of the query's photograph are ignored",
-            "relevance": "equal motion",
+            "relevance": "equal motion" + ("; clips of other pairs are ignored" if self._within_pairs else ""),
             "pairs": [[str(one), str(other)] for one, other in PAIRS],
             "twins": "each clip stands in the data in both directions of time",
             "twins_are_read_at_the_same_frames": self._symmetric(),

@@ -76,7 +76,7 @@ class KeptClips:
             CorruptInput: the ledger has this video; the message is the reason alone.
         """
         try:
-            with np.load(self._file(digest)) as kept:
+            with self._file(digest).open("rb") as file, np.load(file) as kept:
                 return dict(kept)
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             pass

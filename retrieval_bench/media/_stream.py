@@ -93,32 +93,37 @@ def probe(path: Path) -> Probe:
     import av
 
     container, stream = open_stream(path)
-    times: list[int] = []
     count = 0
+    timed, first, last = 0, 0, 0
     with container, contextlib.suppress(av.FFmpegError):  # cut off: what came until then is counted
         for packet in container.demux(stream):
             if packet.size and not packet.is_discard:
                 count += 1
                 time = packet.dts if packet.pts is None else packet.pts
-                times += [] if time is None else [time]
-    return Probe(count, _rate(stream, times))
+                if time is not None:
+                    first, last = (min(first, time), max(last, time)) if timed else (time, time)
+                    timed += 1
+    return Probe(count, _rate(stream, timed, last - first))
 
 
-def _rate(stream: VideoStream, times: list[int]) -> float:
+def _rate(stream: VideoStream, timed: int, ticks: int) -> float:
+    """Frames a second of so many packets with times, the first and the last so many ticks apart."""
     named = float(stream.average_rate or stream.guessed_rate or 0)
-    span = (max(times) - min(times)) * float(stream.time_base or 0) if times else 0.0
+    span = ticks * float(stream.time_base or 0)
     if span <= 0:
         return named or UNKNOWN_RATE
-    measured = (len(times) - 1) / span
+    measured = (timed - 1) / span
     return named if abs(named - measured) <= AGREEMENT * measured else measured
 
 
 class Decoding:
     """One pass over a stream: an iterator of decoded frames in the order of their output.
 
-    Frames end where the decoder refuses a packet, or at a packet that the end of the file cuts; those that are still to
-    come from packets before it are given. Damage that the decoder conceals is not seen. Packets that are refused before
-    the first frame are passed over: a recording may begin between two key frames.
+    Frames end where the decoder refuses a packet, or at a packet that the end of the file cuts. What the decoder still
+    holds then is given as far as no frame can be missing before it: packets come in the order of their decoding, so
+    that of a cut file the last frames in time may be there and those before them not. Damage that the decoder conceals
+    is not seen. Packets that are refused before the first frame are passed over: a recording may begin between two key
+    frames.
 
     Attributes:
         count: frames given so far.
@@ -128,16 +133,16 @@ class Decoding:
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
         self.count, self.truncated = 0, ""
         self._container, self._stream = container, stream
+        self._refused = "no picture in the stream"
         self._end = 0.0  # seconds, of the packets seen
+        self._last_dts: int | None = None
 
     def __iter__(self) -> Iterator[VideoFrame]:
         for frame in self._frames():
             self.count += 1
             yield frame
         if not self.count:
-            raise CorruptInput(f"no frame can be decoded ({self.truncated or 'no picture in the stream'})")
-        if not self.truncated:
-            self._compare_with_header()
+            raise CorruptInput(f"no frame can be decoded ({self.truncated or self._refused})")
 
     def _frames(self) -> Iterator[VideoFrame]:
         import av
@@ -147,42 +152,47 @@ class Decoding:
                 try:
                     yield from self._stream.decode(packet)
                 except av.FFmpegError as error:
-                    self.truncated = f"frame {self.count} or one of the next cannot be decoded: {error.strerror}"
+                    self._refused = str(error.strerror)
                     if self.count:
+                        self.truncated = f"frame {self.count} or one of the next cannot be decoded: {self._refused}"
                         break
+                self._note(packet)
         except av.FFmpegError as error:
             self.truncated = f"reading ends at frame {self.count}: {error.strerror}"
+        self.truncated = self.truncated or self._missing_by_header()
         with contextlib.suppress(av.FFmpegError):
-            yield from self._stream.decode(None)
+            for frame in self._stream.decode(None):
+                if self.truncated and (frame.pts is None or self._last_dts is None or frame.pts > self._last_dts):
+                    break  # no packet that is missing can belong before `_last_dts`
+                yield frame
 
     def _whole_packets(self) -> Iterator[Packet[VideoStream]]:
         """All packets but the last if it is cut (a transport stream has marked ones that are not the last)."""
         held: Packet[VideoStream] | None = None
         for packet in self._container.demux(self._stream):
-            if not packet.size:  # the end; in an AVI also a dropped frame, which a decoder would take for the end
+            if not packet.size:  # the end, or nothing: a decoder would take it for the end
                 continue
             if held is not None:
                 yield held
                 held = None
             if packet.is_corrupt:
                 held = packet
-                continue
-            self._note_end(packet)
-            yield packet
+            else:
+                yield packet
         if held is not None:
             self.truncated = "the file ends within a frame"
 
-    def _note_end(self, packet: Packet[VideoStream]) -> None:
+    def _note(self, packet: Packet[VideoStream]) -> None:
+        self._last_dts = self._last_dts if packet.dts is None else packet.dts
         if packet.pts is not None and packet.time_base:
             self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
 
-    def _compare_with_header(self) -> None:
-        """Matroska ends between two packets without a sign, but its writer noted each stream's length beside it."""
-        noted = self._stream.metadata.get("DURATION", "")
-        parts = noted.split(":")
-        if len(parts) != 3:
-            return
-        with contextlib.suppress(ValueError):
-            length = 3600 * int(parts[0]) + 60 * int(parts[1]) + float(parts[2])
-            if self._end < length - 1.5 / float(self._stream.average_rate or UNKNOWN_RATE):
-                self.truncated = f"the file ends at {self._end:.2f} of {length:.2f} seconds"
+    def _missing_by_header(self) -> str:
+        """Matroska ends without a sign, but its writer noted how long each stream is. Blind to the last few frames."""
+        parts = self._stream.metadata.get("DURATION", "").split(":")
+        if len(parts) == 3:
+            with contextlib.suppress(ValueError):
+                length = 3600 * int(parts[0]) + 60 * int(parts[1]) + float(parts[2])
+                if self._end < length - 1.5 / float(self._stream.average_rate or UNKNOWN_RATE):
+                    return f"the file ends at {self._end:.2f} of {length:.2f} seconds"
+        return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from retrieval_bench.media.sampling import Sampling
 from retrieval_bench.media.video import Video, resized
 
 Pixels = NDArray[np.uint8]
-Arrays = dict[str, Pixels]
+Arrays = Mapping[str, Pixels]
 FORMAT = 1  # of what is kept: raised when this code gives other bytes for the same description
 
 
@@ -91,9 +91,9 @@ class Clip:
         if self._kept is None:
             return self.decode(path).arrays
         digest = content_digest(path)
-        found = self._kept.load(digest)
-        if found is not None:
-            return found
+        kept = self._kept.load(digest)
+        if kept is not None:
+            return kept
         try:
             decoded = self.decode(path)
         except CorruptInput as error:
@@ -124,17 +124,44 @@ class Clip:
     def of_frames(self, frames: Pixels, rate: float) -> Arrays:
         """The same of frames in memory, RGB uint8 [n, h, w, 3] at `rate` frames a second: sampled, resized, with flow.
 
+        An array is made when it is asked for: whoever wants the frames alone does not pay for their flow.
+
         Raises:
             CorruptInput: fewer frames than a stack of flow needs. MissingExtra: as `read`.
         """
-        plan = _Plan(self, len(frames), rate)
-        chosen = sorted(plan.wanted)
-        plan.take(zip(chosen, resized((frames[i] for i in chosen), self.width, self.height), strict=True))
-        return plan.arrays()
+        return _Later(self, frames, rate)
 
     @cached_property
     def _kept(self) -> KeptClips | None:
         return None if self.cache is None else KeptClips(self.cache, self.describe())
+
+
+class _Later(Mapping[str, Pixels]):
+    """The arrays of frames in memory, each made when it is asked for."""
+
+    def __init__(self, clip: Clip, frames: Pixels, rate: float) -> None:
+        self._clip, self._frames = clip, frames
+        self._rows = clip.sampling.indices(len(frames), rate)
+        if clip.flow is not None:
+            clip.flow.starts(self._rows, len(frames))  # too few frames are told at once
+        self._rate = rate
+
+    def __getitem__(self, name: str) -> Pixels:
+        clip, frames = self._clip, self._frames
+        if name not in clip.inputs:
+            raise KeyError(name)
+        if name == "rgb":
+            return np.stack(list(resized((frames[i] for i in self._rows.tolist()), clip.width, clip.height)))
+        plan = _Plan(clip, len(frames), self._rate)
+        chosen = sorted(plan.wanted)
+        plan.take(zip(chosen, resized((frames[i] for i in chosen), clip.width, clip.height), strict=True))
+        return plan.arrays()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._clip.inputs)
+
+    def __len__(self) -> int:
+        return len(self._clip.inputs)
 
 
 class _Plan:

@@ -180,7 +180,7 @@ def frames_at(path: Path, rate: float, width: int | None, height: int | None, ca
         CorruptInput: as `Video`. BadConfig: a rate or size that is no positive number.
         OutOfSpace: the cache's disk is full.
     """
-    if not 0 < rate < math.inf or min(width or 1, height or 1) < 1:
+    if not 0 < rate < math.inf or any(side is not None and side < 1 for side in (width, height)):
         raise BadConfig(f"rate={rate} width={width} height={height}: numbers above 0 are needed")
     decides = {
         "rate": rate,

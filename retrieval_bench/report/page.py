@@ -132,6 +132,7 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
         "name": record.name,
         "heading": heading(record, rows),
         "encoder": encoder_part(rows, metrics),
+        "classes": facts.classes,
         "trainings": _trainings(record, anchor),
         "panels": _panels(points, rows, metrics, anchor),
         "choices": choices,

@@ -9,6 +9,7 @@ from typing import Any
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import round_size
+from retrieval_bench.report.classes import class_table
 from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
 from retrieval_bench.report.table import RunFacts
 from retrieval_bench.report.training import training_remarks
@@ -33,6 +34,7 @@ def run_facts(record: RunRecord, files: Sequence[str] = ()) -> RunFacts:
         unreadable=max((facts.get("unreadable", 0) for facts in record.stages.values()), default=0),
         remarks=list(_remarks(record)),
         files=list(files),
+        classes=class_table(record),
     )
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
+from retrieval_bench.report.classes import ClassTable, render_classes
 from retrieval_bench.report.columns import index_tables, simple, width_of
 from retrieval_bench.report.families import NOT_RANKED, by_family, functional
 from retrieval_bench.report.rows import (
@@ -48,6 +49,7 @@ class RunFacts:
         lost_classes: the classes of these queries.
         unreadable: items that could not be read.
         remarks: findings that belong beside the numbers, one line each.
+        classes: what each class of queries gives, where they are few.
         files: what the run wrote, relative to where the user stands.
     """
 
@@ -57,6 +59,7 @@ class RunFacts:
     unreadable: int = 0
     remarks: Sequence[str] = ()
     files: Sequence[str] = ()
+    classes: ClassTable | None = None
 
 
 def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall: float = 0.95) -> RenderableType:
@@ -75,6 +78,9 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
     if metrics:
         parts.append(_titled("The encoder's part: label metrics with exact search", _encoder(rows, metrics, width)))
+    if facts.classes is not None:
+        title = f"The encoder's part by class: {facts.classes.metric} with exact search"
+        parts.append(_titled(title, render_classes(facts.classes)))
     halves = [_by_panel(operating_points(points, half)) for half in ("tune", "report")]
     for group in panels(rows):
         tune, report = (half.get((group[0]["stage"], depth(group)), group) for half in halves)

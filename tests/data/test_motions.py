@@ -10,6 +10,7 @@ from retrieval_bench.errors import BadConfig
 from retrieval_bench.media.clip import Clip
 from retrieval_bench.media.flow import Flow, FlowMethod
 from retrieval_bench.media.sampling import SegmentSampling
+from retrieval_bench.truth import ignored_counts, relevant_counts
 
 SIZE, FRAMES = 64, 24
 SMALL = {"image_size": SIZE, "train_clips": 1, "validation_clips": 2, "test_clips": 2}
@@ -65,6 +66,19 @@ def test_parts_share_no_photograph_and_the_querys_is_ignored(small):
     assert small.queries() is small.gallery()
     assert truth.query_groups is truth.gallery_groups is small.gallery().groups
     assert truth.query_labels is small.gallery().labels
+
+
+def test_within_pairs_clips_of_other_pairs_are_ignored(small, cache):
+    paired = Motions(clip(), cache, **SMALL, within_pairs=True)
+    truth, labels, groups = paired.truth(), small.gallery().labels, small.gallery().groups
+    left = ignored_counts(truth)
+    for row, (label, group) in enumerate(zip(labels, groups, strict=True)):
+        seen = (labels // 2 == label // 2) & (groups != group)
+        assert left[row] == len(labels) - seen.sum()
+        assert set(truth.junk[row].tolist()) == set(small.gallery().ids[labels // 2 != label // 2].tolist())
+    np.testing.assert_array_equal(relevant_counts(truth), relevant_counts(small.truth()))
+    assert paired.gallery().fingerprint == small.gallery().fingerprint, "the same clips, judged otherwise"
+    assert paired.protocol["relevance"] != small.protocol["relevance"]
 
 
 def test_a_clips_reversed_twin_is_of_the_partner_class(small, clips):

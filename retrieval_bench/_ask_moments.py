@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from retrieval_bench.media.clip import Clip
 from retrieval_bench.media.sampling import Windows, windows
 from retrieval_bench.media.video import frames_at
 from retrieval_bench.moment.base import GalleryWindows, QueryWindows
-from retrieval_bench.moment.search import Moments
 from retrieval_bench.report.lettering import clock
 from retrieval_bench.report.strips import SHOWN, FoundMoment, Strip, render_moments, shown, strip_sheet
 from retrieval_bench.types import Embeddings, Segments
@@ -67,7 +66,7 @@ class AskMoments(Asking[Footage]):
     def answer(self, asked: Asked[Footage]) -> Iterator[RenderableType]:
         """The likeliest parts of videos."""
         opened, depth = self.opened, min(max(self.opened.experiment.k), self.opened.n)
-        yield Text(f"{asked.file.name}: {self._said(asked.content)}")
+        yield Text(f"{asked.file.name}: {self._said(asked.content, asked.k)}")
         ranked = self._ranked(asked.content, depth, asked.k)
         found = [
             FoundMoment(self._name(int(video)), float(start), float(end), float(score))
@@ -87,10 +86,7 @@ class AskMoments(Asking[Footage]):
         at, known = places(lists.ids.ravel(), self._ids)
         rows = np.where(known, at, -1).reshape(lists.ids.shape)
         query = QueryWindows(footage.over.times[:, 0], footage.over.times[:, 1], asked)
-        finder = self._finder
-        if isinstance(finder, Moments):  # as many as are asked for
-            finder = replace(finder, moments=max(finder.moments, k))
-        return finder(rows, lists.scores, query, self._gallery).take(slice(k))
+        return self._finder(rows, lists.scores, query, self._gallery).take(slice(k))
 
     @cached_property
     def _clip(self) -> Clip:
@@ -127,7 +123,7 @@ class AskMoments(Asking[Footage]):
     def _name(self, video: int) -> str:
         return self._videos[video].name if video in self._videos else GONE
 
-    def _said(self, footage: Footage) -> str:
+    def _said(self, footage: Footage, k: int) -> str:
         """What is made of a file, for people."""
         data, seconds, count = self._data, len(footage.pixels) / self._data.rate, len(footage.over.times)
         if seconds < data.window:
@@ -142,7 +138,8 @@ class AskMoments(Asking[Footage]):
                 f"; it is longer than every video (the longest has {longest:.1f} s): what is found is the part of a"
                 " video that some of it shows"
             )
-        return text
+        most = self._finder.moments
+        return text + (f"; the run is answered with {most} moments at most (moment.moments)" if k > most else "")
 
     def _query_strip(self, asked: Asked[Footage]) -> Strip:
         rows, pixels = shown(len(asked.content.pixels)), asked.content.pixels

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import HEIGHT, WIDTH, panned, write_film, write_sound
+from films import HEIGHT, WIDTH, panned, write_sound
 from PIL import Image
 from rich.console import Console, RenderableType
+from video_files import write_video
 
 from retrieval_bench import cli
 from retrieval_bench._ask_clips import clip_of, looked_at
@@ -48,7 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def root(place: Path) -> Path:
     """Two classes of three videos, of two lengths."""
     for i in range(6):
-        write_film(place / "root" / "ab"[i // 3] / f"{i}.mp4", panned(i, FRAMES + 6 * (i % 2)), RATE)
+        write_video(place / "root" / "ab"[i // 3] / f"{i}.mp4", panned(i, FRAMES + 6 * (i % 2)), "mpeg4", rate=RATE)
     return place / "root"
 
 
@@ -100,7 +101,7 @@ def test_a_cut_at_another_size_and_rate_finds_its_video(record: RunRecord, tmp_p
     larger = np.stack(
         [np.asarray(Image.fromarray(frame).resize((4 * WIDTH // 2, 4 * HEIGHT // 2))) for frame in frames]
     )
-    file = write_film(tmp_path / "cut.mkv", larger, 25)
+    file = write_video(tmp_path / "cut.mkv", larger, "mpeg4", rate=25)
     found = ranked(text(list(asked(record, tmp_path, file))))
     assert found[0][1:] == ("b", "b/3.mp4")
 
@@ -119,7 +120,7 @@ def test_the_sheet_shows_a_strip_of_the_query_and_of_each_answer(record: RunReco
 
 
 def test_a_short_video_stands_for_as_many_frames_as_the_run_takes(record: RunRecord, tmp_path: Path) -> None:
-    file = write_film(tmp_path / "short.mp4", panned(1, 30)[:3], RATE)
+    file = write_video(tmp_path / "short.mp4", panned(1, 30)[:3], "mpeg4", rate=RATE)
     told = text(list(asked(record, tmp_path, file, k=1)))
     said = (
         "3 of its 3 frames (0.3 s) are looked at, from 0:00.0 to 0:00.2; it is so short that some of them stand for 8"
@@ -136,7 +137,7 @@ def test_wrong_files_are_told_in_a_line_each_and_the_others_answered(
     bad[1].write_text("hello")
     write_sound(bad[2])
     Image.new("RGB", (40, 30)).save(bad[4])
-    write_film(bad[5], panned(1, 2), RATE)
+    write_video(bad[5], panned(1, 2), "mpeg4", rate=RATE)
     given: list[RenderableType] = []
     with pytest.raises(CorruptInput) as wrong:
         given.extend(asked(record, tmp_path, bad[0], root / "a" / "1.mp4", *bad[1:], root / "b" / "5.mp4", k=1))
@@ -155,7 +156,7 @@ def test_wrong_files_are_told_in_a_line_each_and_the_others_answered(
 
 
 def test_a_file_that_is_cut_off_is_asked_by_what_there_is_of_it(record: RunRecord, root: Path, tmp_path: Path) -> None:
-    file = write_film(tmp_path / "whole.avi", panned(2, FRAMES), RATE)
+    file = write_video(tmp_path / "whole.avi", panned(2, FRAMES), "mpeg4", rate=RATE)
     half = tmp_path / "half.avi"
     half.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
     told = text(list(asked(record, tmp_path, half, k=1)))
@@ -206,7 +207,7 @@ def test_a_trained_stage_is_asked_with_its_own_weights(root: Path, place: Path, 
     parts = tmp_path / "parts"
     for part, first in (("train", 0), ("test", 6)):
         for i in range(first, first + 6):
-            write_film(parts / part / "ab"[i % 2] / f"{i}.mp4", panned(i, FRAMES), RATE)
+            write_video(parts / part / "ab"[i % 2] / f"{i}.mp4", panned(i, FRAMES), "mpeg4", rate=RATE)
     where = [f"data.root={parts}", f"paths.cache={place / 'cache'}", f"paths.runs={tmp_path / 'runs'}"]
     engine = "embed.engine=openvino"  # whose graphs are kept, one an input
     made = cli.run([*RUN, *LSTM, engine, "data.validation_fraction=0", *where])

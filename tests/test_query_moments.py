@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from films import write_film
 from PIL import Image
 from rich.console import Console, RenderableType
+from video_files import write_video
 
 from retrieval_bench import cli
-from retrieval_bench.data.base import MomentDataset
 from retrieval_bench.data.moments import Moments
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.intervals import temporal_iou
@@ -60,7 +59,7 @@ def video(record: RunRecord) -> np.ndarray:
 
 
 def cut(file: Path, video: np.ndarray, start: float, end: float) -> Path:
-    return write_film(file, video[round(start * RATE) : round(end * RATE)], RATE, "ffv1", "bgr0")
+    return write_video(file, video[round(start * RATE) : round(end * RATE)], "ffv1", pix_fmt="bgr0", rate=RATE)
 
 
 def asked(
@@ -99,7 +98,7 @@ def test_a_cut_between_windows_at_another_rate_is_found(
     record: RunRecord, video: np.ndarray, tmp_path: Path, start: float, end: float
 ) -> None:
     frames = np.repeat(video[round(start * RATE) : round(end * RATE)], 6, axis=0)
-    file = write_film(tmp_path / "cut.mkv", frames, 6 * RATE, "ffv1", "bgr0")
+    file = write_video(tmp_path / "cut.mkv", frames, "ffv1", pix_fmt="bgr0", rate=6 * RATE)
     first = ranked(text(list(asked(record, tmp_path, file))))[0]
     assert first.video == "test video 001"
     assert temporal_iou(first.start, first.end, start, end) >= 0.9
@@ -123,7 +122,9 @@ def test_a_clip_shorter_than_a_window_is_one_window(record: RunRecord, video: np
 
 def test_a_clip_longer_than_every_video_says_so(record: RunRecord, video: np.ndarray, tmp_path: Path) -> None:
     twice = np.concatenate([video, video])
-    told = text(list(asked(record, tmp_path, write_film(tmp_path / "long.mkv", twice, RATE, "ffv1", "bgr0"))))
+    told = text(
+        list(asked(record, tmp_path, write_video(tmp_path / "long.mkv", twice, "ffv1", pix_fmt="bgr0", rate=RATE)))
+    )
     assert re.search(r"it is longer than every video \(the longest has \d+\.\d s\)", told)
     first = ranked(told)[0]
     assert first.video == "test video 001" and temporal_iou(first.start, first.end, 0, len(video) / RATE) > 0.9
@@ -131,7 +132,7 @@ def test_a_clip_longer_than_every_video_says_so(record: RunRecord, video: np.nda
 
 def test_wrong_files_are_told_and_the_others_answered(record: RunRecord, video: np.ndarray, tmp_path: Path) -> None:
     good = cut(tmp_path / "good.mkv", video, 5, 12)
-    one = write_film(tmp_path / "one.mkv", video[:1], RATE, "ffv1", "bgr0")
+    one = write_video(tmp_path / "one.mkv", video[:1], "ffv1", pix_fmt="bgr0", rate=RATE)
     (tmp_path / "text.mp4").write_text("hello")
     Image.new("RGB", (40, 30)).save(tmp_path / "picture.mp4", "PNG")
     given: list[RenderableType] = []
@@ -144,12 +145,12 @@ def test_wrong_files_are_told_and_the_others_answered(record: RunRecord, video: 
 
 
 def test_the_run_decides_how_moments_are_found(record: RunRecord, video: np.ndarray, tmp_path: Path) -> None:
-    """Of the configuration; windows are those of the data, and more moments than usual are given if asked for."""
+    """By its configuration; the nearest window of the gallery is the very one that was cut."""
     file = cut(tmp_path / "cut.mkv", video, 10, 22)
     made: list[search.Moments] = []
 
     class Noted(search.Moments):
-        def __call__(self, rows, scores, query, gallery):
+        def __call__(self, rows, scores, query, gallery):  # type: ignore[no-untyped-def]
             made.append(self)
             assert rows.shape == (11, 20) and len(gallery.segments.items) == 158
             first = rows[:, 0]  # the nearest window is the same window of the video, of each of the eleven
@@ -159,10 +160,9 @@ def test_the_run_decides_how_moments_are_found(record: RunRecord, video: np.ndar
             np.testing.assert_allclose(scores[:, 0], 1, atol=1e-4)
             return super().__call__(rows, scores, query, gallery)
 
-    experiment = replace(cli.reopen(record), moment=Noted(rerank=False))
-    list(answer(record, lambda: experiment, Question([file], None, None, None, 30, tmp_path)))
-    assert (made[0].window, made[0].stride, made[0].moments, made[0].rerank) == (2.0, 1.0, 30, False)
+    experiment = replace(cli.reopen(record), moment=Noted(moments=3, rerank=False))
+    told = text(list(answer(record, lambda: experiment, Question([file], None, None, None, 30, tmp_path))))
+    assert len(made) == 1 and 1 <= len(ranked(told)) <= 3
+    assert "the run is answered with 3 moments at most (moment.moments)" in told
     configured = {**record.config, "moment": {"_target_": "retrieval_bench.moment.search.Moments", "fastest": 1.0}}
-    moment = cli.reopen(replace(record, config=configured)).moment
-    assert moment == search.Moments(fastest=1.0)
-    assert isinstance(cli.reopen(record).data, MomentDataset)
+    assert cli.reopen(replace(record, config=configured)).moment == search.Moments(fastest=1.0)

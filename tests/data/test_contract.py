@@ -233,3 +233,4 @@ def test_a_clip_says_what_a_video_is(name: str, tmp_path: Path, write_image: Wri
     data = fake(name, tmp_path, write_image)
     assert data.inputs == ("rgb",)
     assert data.protocol["clip"] == _clip().describe()
+    assert data.clip is not None and data.clip.describe() == _clip().describe()

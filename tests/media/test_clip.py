@@ -209,13 +209,13 @@ from retrieval_bench.media import clip as module
 from retrieval_bench.media.flow import Flow
 from retrieval_bench.media.sampling import SegmentSampling
 folder, cache, log, pause = sys.argv[1:]
-decode = module.Clip._decode
+decode = module.Clip.decode
 def slowly(self, path):
     with open(log, "a") as file:
         file.write(path.name + "\\n")
     time.sleep(float(pause))
     return decode(self, path)
-module.Clip._decode = slowly
+module.Clip.decode = slowly
 clip = module.Clip(SegmentSampling(4), 32, 24, Flow(pairs=2), cache)
 for path in sorted(Path(folder).iterdir()):
     try:
@@ -288,3 +288,24 @@ def test_a_cache_that_cannot_be_written_says_where_to_go(tmp_path: Path) -> None
     clip = Clip(SegmentSampling(4), None, None, None, str(tmp_path / "file"))
     with pytest.raises(BadConfig, match=r"paths\.cache=FOLDER"):
         clip.read(lossless(tmp_path / "a.mkv"))
+
+
+def test_decoding_tells_what_was_read(tmp_path: Path) -> None:
+    clip = Clip(SegmentSampling(4), None, None, None, str(tmp_path / "cache"))
+    whole = clip.decode(lossless(tmp_path / "a.mkv", 20))
+    np.testing.assert_array_equal(whole.arrays["rgb"], moving(20)[[2, 7, 12, 17]])
+    assert whole.times.tolist() == [2 / 25, 7 / 25, 12 / 25, 17 / 25]
+    assert (whole.frames, whole.rate, whole.truncated) == (20, 25.0, None)
+    half = tmp_path / "half.mkv"
+    half.write_bytes((tmp_path / "a.mkv").read_bytes()[: (tmp_path / "a.mkv").stat().st_size // 2])
+    cut = clip.decode(half)
+    assert cut.truncated and 0 < cut.frames < 20
+    np.testing.assert_array_equal(cut.times, SegmentSampling(4).indices(cut.frames, 25.0) / cut.rate)
+    assert not (tmp_path / "cache").exists(), "what is decoded for once is not kept"
+
+
+def test_a_size_is_set_where_none_is() -> None:
+    clip = Clip(SegmentSampling(4), None, 30, Flow(), "cache")
+    sized, same = clip.sized(40), clip.sized(None)
+    assert (sized.width, sized.height, sized.cache, sized.flow) == (40, 30, None, clip.flow)
+    assert (same.width, same.height) == (None, 30)

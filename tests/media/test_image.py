@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.media import image as module
-from retrieval_bench.media.image import MAX_PIXELS, decode
+from retrieval_bench.media.image import MAX_PIXELS, decode, is_picture
 
 
 def photograph(width: int = 61, height: int = 47, mode: str = "RGB") -> Image.Image:
@@ -335,3 +335,25 @@ def test_real_jpegs_have_pillows_pixels() -> None:
     assert len(paths) > 100
     for path in paths:
         np.testing.assert_array_equal(decode(path), by_pillow(path.read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
+def test_a_still_picture_is_told_by_its_content(kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "film.mp4"
+    file.write_bytes(save(photograph(), kind))
+    assert is_picture(file)
+
+
+def test_what_moves_or_cannot_be_read_is_no_picture(tmp_path: Path) -> None:
+    moving = save(photograph(), "GIF", {"save_all": True, "append_images": [photograph(mode="L").convert("RGB")]})
+    for content in (moving, b"", b"hello", b"\0\0\0\x20ftypisom\0\0\2\0"):
+        (tmp_path / "x.png").write_bytes(content)
+        assert not is_picture(tmp_path / "x.png")
+    assert not is_picture(tmp_path / "missing.png")
+    assert not is_picture(tmp_path)
+
+
+def test_a_picture_of_too_many_pixels_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.png").write_bytes(save(photograph(), "PNG"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert is_picture(tmp_path / "x.png")

@@ -42,7 +42,7 @@ def test_long_videos_show_the_middles_of_eight_parts() -> None:
 def test_frames_keep_their_shape(shape: tuple[int, int], tile: tuple[int, int]) -> None:
     sheet = pixels(Strip("query", "", frames(1, *shape)))
     rows, columns = np.nonzero((sheet == np.array(GREEN)).all(axis=2))
-    assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == tile
+    assert (int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1) == tile
 
 
 def test_times_stand_below_the_frames_where_they_are_known() -> None:

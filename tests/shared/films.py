@@ -1,4 +1,4 @@
-"""Small videos: what they show, and how they are written."""
+"""What small videos show, and what is none."""
 
 from pathlib import Path
 
@@ -14,22 +14,6 @@ def panned(seed: int, frames: int, step: int = 2) -> NDArray[np.uint8]:
     blots = np.random.default_rng(seed).integers(0, 256, (6, 16, 3), dtype=np.uint8)
     wide = np.asarray(Image.fromarray(blots).resize((WIDTH + step * frames, HEIGHT), Image.Resampling.BICUBIC))
     return np.stack([wide[:, step * i : step * i + WIDTH] for i in range(frames)])
-
-
-def write_film(path: Path, frames: NDArray[np.uint8], rate: int, codec: str = "mpeg4", pixels: str = "yuv420p") -> Path:
-    """A file of these frames; ffv1 with bgr0 loses nothing."""
-    import av
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options={"threads": "1"})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
-        stream.bit_rate = 2_000_000
-        for frame in frames:
-            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(image))
-        container.mux(stream.encode())
-    return path
 
 
 def write_sound(path: Path) -> Path:

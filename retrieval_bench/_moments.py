@@ -86,7 +86,7 @@ def moment_search(
     if not known.all():
         raise ValueError(f"queries without a moment: {names[~known][:5].tolist()}")
     videos, starts, ends = moments.videos[at], moments.starts[at], moments.ends[at]
-    bounds = [np.searchsorted(held.items, videos, side) for side in ("left", "right")]  # type: ignore[call-overload]
+    bounds = [np.searchsorted(held.items, videos, side) for side in ("left", "right")]
     met = np.array(
         [
             bool(((held.starts[a:b] < end) & (held.ends[a:b] > start)).any())

@@ -71,11 +71,11 @@ class Origin:
                 if not re.fullmatch(r"\w[\w-]*", name) or "_target_" not in node or "defaults" in node:
                     raise CorruptInput(f"{self.record.folder}: {group}.{name} is not what a run writes")
                 _write(folder / group / f"{name}.yaml", f"# @package {group}.{name}\n", node)
-        parts = [name for name in ("measure", "moment") if self.config.get(name)]
-        for name in parts:
+        single = [name for name in ("measure", "moment") if self.config.get(name)]
+        for name in single:
             _write(folder / name / f"{AS_IN_RUN}.yaml", "", self.config[name])
         config["defaults"] = [
-            *({name: AS_IN_RUN} for name in parts),
+            *({name: AS_IN_RUN} for name in single),
             *({group: list(parts)} for group, parts in chosen.items()),
             {"logger": ["csv"]},
             "_self_",

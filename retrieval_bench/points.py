@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from retrieval_bench._clusters import cluster_columns
 from retrieval_bench._moments import MomentSearch
 from retrieval_bench._point_columns import identity, latency, served
 from retrieval_bench.measure import IndexResult, PointResult
@@ -245,12 +246,13 @@ def _rows(stage: Stage, key: dict[str, Any], point: PointResult, judged: Judged)
 
 
 def _intervals(stage: Stage, judged: Judged, mask: NDArray[np.bool_]) -> dict[str, Interval]:
-    """Means of a half's queries, and of its moment queries."""
-    found: dict[str, Interval] = {}
-    if stage.moments is not None and judged.moment_values:
-        asked = np.isin(stage.moments.ids, stage.halved[mask])
-        found = bootstrap_columns({name: v[asked] for name, v in judged.moment_values.items()}, stage.seed)
-    return found | bootstrap_columns({name: v[mask] for name, v in judged.values.items()}, stage.seed)
+    """Means of a half's queries; of windows with intervals over moment queries, and means of these."""
+    values = {name: v[mask] for name, v in judged.values.items()}
+    if stage.moments is None:
+        return bootstrap_columns(values, stage.seed)
+    asked = np.isin(stage.moments.ids, stage.halved[mask])
+    moments = {name: v[asked] for name, v in judged.moment_values.items()}
+    return bootstrap_columns(moments, stage.seed) | cluster_columns(values, stage.halved[mask], stage.seed)
 
 
 def _tables(stage: Stage, point: PointResult, judged: Judged) -> Iterator[tuple[str, pd.DataFrame]]:

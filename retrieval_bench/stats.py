@@ -94,7 +94,7 @@ def _mean_intervals(matrix: Values, seed: int) -> list[Interval]:
 def _drawn(centred: Values, level: float, seed: int) -> Values:
     """Lower and upper quantile of the resampled means: [2, columns]."""
     n = centred.shape[1]
-    weights = _weights(n, seed)
+    weights = resample_weights(n, seed)
     values = centred.astype(np.float32)
     sums = np.zeros((len(centred), RESAMPLES), np.float32)
     rows = max(1, BLOCK_CELLS // RESAMPLES)
@@ -115,7 +115,7 @@ def _limit(centred: Values, level: float) -> Values:
 
 
 @lru_cache(maxsize=16)  # at most 5 MB each; all, tune and report halves of a run, labels and times
-def _weights(n: int, seed: int) -> NDArray[np.uint8]:
+def resample_weights(n: int, seed: int) -> NDArray[np.uint8]:
     """How often each of n items stands in each resample: [n, resamples]."""
     rng = np.random.default_rng([seed, n])
     weights = np.empty((n, RESAMPLES), np.uint8)
@@ -233,8 +233,8 @@ _NAMES = (*QUANTILES, "latency_mean_ms")
 def _latency(nanoseconds: NDArray[np.int64], seed: int, side: int) -> tuple[Values, Values]:
     """The figures in milliseconds [4], and their resamples [4, resamples]. `side` 0 and 1 draw unlike passes."""
     passes, queries = nanoseconds.shape
-    of_query = _weights(queries, seed)
-    of_pass = _weights(passes, seed + 1 + side)
+    of_query = resample_weights(queries, seed)
+    of_pass = resample_weights(passes, seed + 1 + side)
     flat = nanoseconds.ravel() / 1e6
     order = np.argsort(flat, kind="stable")
     ranked = flat[order]

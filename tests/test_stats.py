@@ -93,7 +93,7 @@ def test_columns_are_what_each_is_alone_with_its_own_gaps(n: int) -> None:
 
 
 def test_weights_are_resamples() -> None:
-    weights = stats._weights(50, 0)
+    weights = stats.resample_weights(50, 0)
     assert weights.shape == (50, stats.RESAMPLES)
     assert (weights.sum(axis=0) == 50).all()
     assert weights.mean(axis=1) == pytest.approx(np.ones(50), abs=0.16)  # 5 sd
@@ -199,7 +199,7 @@ def test_latency_resamples_are_those_of_passes_and_queries() -> None:
     """Against a plain loop over the same weights."""
     nanoseconds = np.random.default_rng(0).integers(1_000, 9_000, (3, 41))
     value, drawn = stats._latency(nanoseconds, 7, 0)
-    of_query, of_pass = stats._weights(41, 7), stats._weights(3, 8)
+    of_query, of_pass = stats.resample_weights(41, 7), stats.resample_weights(3, 8)
     for b in range(0, stats.RESAMPLES, 97):
         many = np.repeat(np.repeat(nanoseconds, of_pass[:, b], axis=0), of_query[:, b], axis=1).ravel() / 1e6
         assert many.size == 123

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from retrieval_bench.moment_points import HEADLINE
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import COST, break_even, hint
 from retrieval_bench.report.columns import tail
 from retrieval_bench.report.families import COLOURS, NOT_RANKED, by_family, functional
 from retrieval_bench.report.figure import pareto_front, ranked
+from retrieval_bench.report.moments import is_moment
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -68,18 +70,20 @@ def _seconds(row: Row, column: str) -> str:
     return f"{value:.3g}" if isfinite(value) else text.BLANK
 
 
-def index_cells(metric: str | None, k: int | None) -> list[Cell]:
+def index_cells(metrics: Sequence[str], k: int | None) -> list[Cell]:
     """Columns of the index table.
 
     Args:
-        metric: label metric that is shown through the index, if any.
+        metrics: those that are shown through the index.
         k: depth of the lists; none where nothing was measured.
     """
-    judged = [] if metric is None else [
-        Cell(f"{metric} exact", "the encoder's own, with exact search", f"exact_{metric}", _quality),
-        Cell(f"{metric} via index", "what a user of this index gets", metric, _quality),
-        Cell("ANN loss", "the difference of the two", f"ann_loss_{metric}", _quality),
-    ]  # fmt: skip
+    judged = []
+    for metric in metrics:
+        judged += [
+            Cell(f"{metric} exact", "the encoder's own, with exact search", f"exact_{metric}", _quality),
+            Cell(f"{metric} via index", "what a user of this index gets", metric, _quality),
+            Cell("ANN loss", "the difference of the two", f"ann_loss_{metric}", _quality),
+        ]
     return [
         Cell(f"ann_recall@{k or 'k'}", "overlap with exact search", "ann_recall", _quality),
         *judged,
@@ -102,13 +106,15 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
     """One stage and depth: families, their rows and cells; columns that are empty everywhere are left out.
 
     Args:
-        group: rows of all queries. metrics: label metrics, of which the first that this depth has is shown.
+        group: rows of all queries. metrics: label metrics, of which the first that this depth has is shown, or
+            those of moments that tell most.
         halves: rows of the tuning and of the reporting half.
     """
-    metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
+    known = [name for name in metrics if any(isfinite(number(row, name)) for row in group)]
+    headline = [name for name in HEADLINE if name in known]
     shown = [
         cell
-        for cell in index_cells(metric, depth(group))
+        for cell in index_cells(headline or known[:1], depth(group))
         if any(cell(row) != text.BLANK for row in group) and not (cell.title == "empty %" and _never(group))
     ]
     front = {id(row) for row in pareto_front(ranked(group, COST), "ann_recall", COST)}
@@ -134,6 +140,7 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
         "families": families,
         "hint": hint(break_even(*halves)),
         "aside": any(functional(row) for row in group),
+        "moments": encoder_part(group, [name for name in known if is_moment(name)]),
     }
 
 

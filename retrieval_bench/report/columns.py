@@ -79,6 +79,32 @@ def index_tables(group: Sequence[Row], metric: str | None, width: int) -> list[T
     return tables
 
 
+def metric_table(rows: Sequence[Row], names: Sequence[str], width: int) -> Table:
+    """Some metrics of operating points, each with its interval where there is room for it."""
+
+    def column(name: str, keep: int) -> Column:
+        return Column(
+            folded_name(name),
+            lambda row: text.quality(*interval(row, name)), FOLDED_BEFORE + keep,
+            lambda row: text.quality(number(row, name)), ALWAYS + keep,
+        )  # fmt: skip
+
+    columns = [Column("effort", _effort, 98), *(column(name, at) for at, name in enumerate(reversed(names)))][::-1]
+    return _fitted([columns[-1], *columns[:-1]], rows, width)[0]
+
+
+def folded_name(name: str, width: int = 13) -> str:
+    """A long name on several lines, broken behind underscores.
+
+    >>> folded_name("moment_hit_rate_iou0.5@1"), folded_name("map_at_r")
+    ('moment_hit_\\nrate_iou0.5@1', 'map_at_r')
+    """
+    lines = [""]
+    for part in name.replace("_", "_ ").split():
+        lines = [*lines[:-1], lines[-1] + part] if len(lines[-1] + part) <= width else [*lines, part]
+    return "\n".join(line for line in lines if line)
+
+
 def _fitted(columns: Sequence[Column], group: Sequence[Row], width: int) -> tuple[Table, list[Column]]:
     """A table that fits, and the columns that gave way."""
     left, columns = [], list(columns)

@@ -9,6 +9,7 @@ from typing import Any
 from retrieval_bench.naming import TRAINED_STAGE, training_parts
 from retrieval_bench.record import RunRecord, digest
 from retrieval_bench.report import text
+from retrieval_bench.report.moments import told_sizes
 from retrieval_bench.report.rows import (
     Row,
     dims,
@@ -34,13 +35,12 @@ def heading(record: RunRecord, rows: Sequence[Row]) -> dict[str, Any]:
     if not rows:
         return {"title": str(record.protocol.get("data", record.name)), "told": ["nothing was measured"]}
     row = rows[0]
-    queries, gallery = (number(row, name) for name in ("n_queries", "n_gallery"))
     told = [", ".join(part for part in (str(row.get("encoder")), dims(rows)) if part), str(row.get("similarity"))]
     if TRAINED_STAGE in distinct(rows, "stage"):
         parts = named_parts(record.config, TRAINED_STAGE)
         told[1:1] = [f"trained with {parts}"] if parts else []
-    if isfinite(queries) and isfinite(gallery):
-        told.append(f"{text.count(queries)} queries × {text.count(gallery)} gallery")
+    if isfinite(number(row, "n_queries")) and isfinite(number(row, "n_gallery")):
+        told.append(told_sizes(row))
     return {"title": str(row.get("data", record.name)), "told": told}
 
 

@@ -24,6 +24,7 @@ from retrieval_bench.report.drawing import svg
 from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
 from retrieval_bench.report.lsh import collision_figure
+from retrieval_bench.report.moments import asked, is_moment
 from retrieval_bench.report.overview import heading, trained_tables
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (
@@ -131,7 +132,8 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
         "run_id": record.run_id,
         "name": record.name,
         "heading": heading(record, rows),
-        "encoder": encoder_part(rows, metrics),
+        "encoder": encoder_part(rows, [name for name in metrics if not is_moment(name)]),
+        "windows": "of windows " if asked(rows) else "",
         "classes": facts.classes,
         "trainings": _trainings(record, anchor),
         "panels": _panels(points, rows, metrics, anchor),
@@ -216,7 +218,9 @@ def _svg(figure: Figure, salt: str) -> Markup:
 def _notes(facts: RunFacts) -> list[str]:
     notes = list(facts.remarks)
     if facts.nothing_relevant:
-        notes.append(f"{facts.nothing_relevant:,} queries have nothing relevant: counted, left out of the means.")
+        notes.append(
+            f"{facts.nothing_relevant:,} {facts.queries[1]} have nothing relevant: counted, left out of the means."
+        )
     if facts.unreadable:
         notes.append(f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them.")
     return notes

@@ -10,7 +10,8 @@ from retrieval_bench.record import RunRecord
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import round_size
 from retrieval_bench.report.classes import class_table
-from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
+from retrieval_bench.report.moments import moment_remarks
+from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval, operating_points
 from retrieval_bench.report.table import RunFacts
 from retrieval_bench.report.training import training_remarks
 
@@ -30,6 +31,7 @@ def run_facts(record: RunRecord, files: Sequence[str] = ()) -> RunFacts:
     return RunFacts(
         protocol={key: value for key, value in record.protocol.items() if not isinstance(value, dict | None)},
         nothing_relevant=int(most.get("count", 0)),
+        queries=("window", "windows") if any("moments" in f for f in record.stages.values()) else ("query", "queries"),
         lost_classes=[str(name) for name in most.get("classes", most.get("labels", []))],
         unreadable=max((facts.get("unreadable", 0) for facts in record.stages.values()), default=0),
         remarks=list(_remarks(record)),
@@ -49,8 +51,11 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         if wide:
             yield f"Equal scores leave open ({stage}): {_first(wide)}; ties stand in random order."
         yield from _targets(facts)
+        yield from _lost_moments(stage, facts.get("moments") or {})
         yield from _encoders(stage, facts)
     yield from _clients(record)
+    if len(record.points):
+        yield from moment_remarks(operating_points(record.points))
 
 
 def _encoders(stage: str, facts: Mapping[str, Any]) -> Iterator[str]:
@@ -64,6 +69,15 @@ def _encoders(stage: str, facts: Mapping[str, Any]) -> Iterator[str]:
     for name, (made, prepared) in of.items():
         if made.get("engine"):
             yield f"Encoder ({name}): {made['engine']}, {made['precision']}, {prepared['size']} px"
+
+
+def _lost_moments(stage: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    """Moment queries that are left out, by name."""
+    if gone := facts.get("unreadable"):
+        yield f"No window of {len(gone)} queries could be read ({stage}), so they are left out: {_first(gone)}."
+    if lost := facts.get("nothing_relevant"):
+        many = "query has its true moment" if len(lost) == 1 else "queries have their true moments"
+        yield f"{len(lost)} {many} where no window of a video could be read ({stage}): left out of the means."
 
 
 def _clients(record: RunRecord) -> Iterator[str]:

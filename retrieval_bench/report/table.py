@@ -19,6 +19,7 @@ from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.classes import ClassTable, render_classes
 from retrieval_bench.report.columns import index_tables, simple, width_of
 from retrieval_bench.report.families import NOT_RANKED, by_family, functional
+from retrieval_bench.report.moments import asked, is_moment, meaning, moment_table, told_sizes
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -46,6 +47,7 @@ class RunFacts:
     Attributes:
         protocol: the data set's protocol (split, crop, self rule, sizes, …), as in the record.
         nothing_relevant: queries without anything relevant, left out of the label metrics.
+        queries: what they are called, one and many.
         lost_classes: the classes of these queries.
         unreadable: items that could not be read.
         remarks: findings that belong beside the numbers, one line each.
@@ -55,6 +57,7 @@ class RunFacts:
 
     protocol: Mapping[str, Any] = field(default_factory=dict)
     nothing_relevant: int = 0
+    queries: tuple[str, str] = ("query", "queries")
     lost_classes: Sequence[str] = ()
     unreadable: int = 0
     remarks: Sequence[str] = ()
@@ -76,8 +79,10 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
         return Text("Nothing was measured: the run has no index. Type for instance search=[exact,hnsw].")
     parts: list[RenderableType] = [_heading(rows, facts), Text()]
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
+    moments, metrics = asked(rows), [name for name in metrics if not is_moment(name)]
     if metrics:
-        parts.append(_titled("The encoder's part: label metrics with exact search", _encoder(rows, metrics, width)))
+        what = "label metrics of windows" if moments else "label metrics"
+        parts.append(_titled(f"The encoder's part: {what} with exact search", _encoder(rows, metrics, width)))
     if facts.classes is not None:
         title = f"The encoder's part by class: {facts.classes.metric} with exact search"
         parts.append(_titled(title, render_classes(facts.classes)))
@@ -86,7 +91,9 @@ def render_table(points: pd.DataFrame, facts: RunFacts, width: int = 100, recall
         tune, report = (half.get((group[0]["stage"], depth(group)), group) for half in halves)
         metric = next((name for name in metrics if any(isfinite(number(row, name)) for row in group)), None)
         found = break_even(tune, report, recall)
-        tables = index_tables(group, metric, width)
+        tables = index_tables(group, None if moments else metric, width)
+        if moments and not all(map(failed, group)):
+            parts += [_titled(f"Moments through each index: {panel_name(group)}", moment_table(group, width))]
         parts += [_titled(f"The index's part: {panel_name(group)}", tables[0])]
         parts += [_titled("Tails, throughput and what was scanned", table) for table in tables[1:]]
         parts += [Text(hint(found, recall), "italic"), Text()]
@@ -100,10 +107,9 @@ def _by_panel(rows: Sequence[Row]) -> dict[tuple[Any, int | None], list[Row]]:
 
 def _heading(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
     row = rows[0]
-    n, q = number(row, "n_gallery"), number(row, "n_queries")
     first = Text(f"{row['data']}", "bold")
     first.append(
-        f" · {text.count(q)} queries × {text.count(n)} gallery"
+        f" · {told_sizes(row)}"
         f" · {', '.join(told for told in (str(row['encoder']), dims(rows)) if told)} · {row['similarity']}",
         "not bold",
     )
@@ -191,16 +197,15 @@ def _notes(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
 def times(measured: Sequence[Row]) -> list[str]:
     """What a latency includes, what comes on top of it, and what too few queries do not tell."""
     lines = []
+    what, idle, encoded = meaning(measured)
     floors = [value for row in measured if isfinite(value := number(row, "latency_floor_ms"))]
     if floors:
         floor = text.milliseconds(max(floors))
-        lines.append(
-            f"Latency: one query at a time, one thread; {floor} ms of it is the floor (an index that does nothing)."
-        )
+        lines.append(f"Latency: {what}, one thread; {floor} ms of it is the floor ({idle}).")
     encode = {row["stage"]: v for row in measured if isfinite(v := number(row, "encode_ms"))}
     if encode:
         times = ", ".join(f"{text.milliseconds(v)} ms ({stage})" for stage, v in encode.items())
-        lines.append(f"On top of every latency: encoding one query takes {times}.")
+        lines.append(f"On top of every latency: encoding {encoded} takes {times}.")
     timed = [n for row in measured if isfinite(n := number(row, "n_timed"))]
     least = least_queries(QUANTILES["latency_p95_ms"])
     if timed and min(timed) < least:
@@ -213,7 +218,7 @@ def times(measured: Sequence[Row]) -> list[str]:
 
 def _signs(measured: Sequence[Row]) -> list[str]:
     """What the signs mean that stand in the table."""
-    loss = any(name.startswith("ann_loss_") for row in measured for name in row)
+    loss = any(name.startswith("ann_loss_") for row in measured for name in row) and not asked(measured)
     meaning = "ANN loss: label metric with exact search minus via index. " if loss else ""
     return [f"{meaning}± and −/+: 95 % interval (±: its larger side)."]
 
@@ -225,7 +230,7 @@ def _left_out(facts: RunFacts) -> list[str]:
     names, many = facts.lost_classes[:shown], len(facts.lost_classes)
     more = f", … {many - shown:,} more" if many > shown else ""
     classes = f" ({'class' if many == 1 else 'classes'} {', '.join(names)}{more})" if names else ""
-    queries = "query has" if facts.nothing_relevant == 1 else "queries have"
+    queries = f"{facts.queries[0]} has" if facts.nothing_relevant == 1 else f"{facts.queries[1]} have"
     return [f"{facts.nothing_relevant:,} {queries} nothing relevant{classes}: counted, left out of the means."]
 
 

@@ -49,7 +49,7 @@ def no_encoding(*args: object) -> None:
 def test_takes_the_embeddings_and_the_configuration(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from retrieval_bench import embed
 
-    monkeypatch.setattr(embed, "_encode", no_encoding)
+    monkeypatch.setattr(embed, "encode", no_encoding)
     record = run([f"from={origin}", "search=[hnsw_m8]", "k=[5]", "similarity=dot", "logger=[]"])
     assert record.folder != origin
     assert {row["index"] for row in record.rows} == {"null", "hnsw_m8"}

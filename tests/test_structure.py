@@ -36,7 +36,9 @@ LAYERS = {
     **dict.fromkeys(("_checkpoint", "_fit", "_feed", "_headed", "_heap", "_learner", "_look", "_material"), 2),
     **dict.fromkeys(("_trained_files", "optimizer"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
-    **dict.fromkeys(("_moments", "_questions", "_point_columns", "_clusters", "moment_points"), 2),  # of measure, and of points,
+    **dict.fromkeys(
+        ("_moments", "_questions", "_point_columns", "_clusters", "moment_points"), 2
+    ),  # of measure, and of points,
     **dict.fromkeys(
         (
             "train",

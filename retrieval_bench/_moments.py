@@ -77,6 +77,10 @@ def moment_search(
 
     A query without any window is left out. A true moment that no window of the gallery meets cannot be found: its query
     has nothing relevant.
+
+    Raises:
+        ValueError: a window, or a query, that the data set does not know; or windows of a video that do not end in the
+        order in which they start.
     """
     asked = _kept(data.query_segments(), data.queries().ids, queries.ids)
     held = _kept(data.gallery_segments(), data.gallery().ids, gallery.ids)
@@ -96,6 +100,7 @@ def moment_search(
     )
     offsets = np.concatenate([[0], np.cumsum(met)]).astype(np.int64)
     truth = MomentTruth(names, np.unique(held.items), Ragged(videos[met], offsets), starts[met], ends[met])
+    GalleryWindows(held, None, Similarity.COSINE)  # refuses windows that do not end in order, before they are measured
     return MomentSearch(finder, asked, held, truth, settings)
 
 

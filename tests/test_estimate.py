@@ -98,3 +98,18 @@ def test_a_run_says_it_once_and_an_up_to_date_one_nothing(tmp_path: Path, monkey
     assert "(3 points × 2 passes)" in with_sizes, "800 vectors, and a gallery of 800 and one of 400"
     [nothing_to_judge, _] = said("metric=[]")
     assert nothing_to_judge.endswith("type metric=[hit_rate,map_at_r]")
+
+
+def test_times_of_moment_queries_tell_nothing_about_single_ones() -> None:
+    moments = replace(HNSW, moments=20)
+    assert (HNSW.timed, moments.timed) == (500, 20)
+    ordinary, whole = ([row(effort, **more) for effort in (16, 32)] for more in ({}, {"n_moments": 72}))
+    assert (
+        forecast([HNSW], TIMING, whole, SCAN).unknown
+        == ("hnsw",)
+        == forecast([moments], TIMING, ordinary, SCAN).unknown
+    )
+    assert forecast([HNSW], TIMING, ordinary, SCAN).unknown == () == forecast([moments], TIMING, whole, SCAN).unknown
+    exact = replace(moments, index="exact", exact=True, lists=[], passes=[(None, 10)])
+    one = 500 / 20 * 1000 * SCAN.single  # 25 windows a query
+    assert forecast([exact], TIMING, [], SCAN).seconds == pytest.approx(6 * 20 * one)

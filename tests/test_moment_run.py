@@ -45,7 +45,7 @@ INDEXES = [
     Candidate("exact", partial(ExactIndex)),
     Candidate("simhash", partial(SimHash, bits=10, tables=2, efforts=[1])),
 ]
-SETTINGS = Measure(passes=2, max_queries=10, batch_threads=1)
+SETTINGS = Measure(passes=2, max_queries=10, batch_threads=1, clients=2, client_seconds=0.2)
 
 
 class Given(MomentDataset):
@@ -217,6 +217,7 @@ def test_whole_moment_queries_are_timed(stage: Stage, measured: tuple) -> None:
     row = next(row for row in rows if row["index"] == "exact" and row["half"] == "all")
     assert (row["n_moments"], row["n_timed"], row["n_queries"]) == (QUERIES, 10, len(stage.queries))
     assert row["rerank_bytes"] == stage.gallery.vectors.nbytes and row["latency_floor_ms"] > 0
+    assert row["clients"] == 2 and row["qps_clients"] > 0
     times = tables["queries"][tables["queries"]["pass"] >= 0]
     assert set(times["query_id"]) <= set(stage.moments.ids)
 

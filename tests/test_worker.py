@@ -174,7 +174,8 @@ def test_clients_are_timed_from_the_first_question(monkeypatch: pytest.MonkeyPat
             return place
 
     monkeypatch.setattr(threading, "Barrier", Late)
-    served = worker_module._served(Null(), np.ones((4, 3), np.float32), Serve(np.arange(4), 1, None, 2, 0.05))
+    single = [np.ones((1, 3), np.float32)] * 4
+    served = worker_module._served(Null().search, single, Serve(np.arange(4), 1, None, 2, 0.05))
     assert served.seconds >= 0.05 and set(served.client) == {0, 1}
     assert served.nanoseconds.sum() <= 2e9 * served.seconds, "no client is asked longer than the clock ran"
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from retrieval_bench import run
+from retrieval_bench._opened import chosen
 from retrieval_bench.cli import experiment, reopen
 from retrieval_bench.doctor import shipped_backend
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.measure import Candidate, Measure, Plan, forget, measure, open_index
-from retrieval_bench.query import Question, _chosen
 from retrieval_bench.search.exact import Exact
 from retrieval_bench.search.hnsw import HNSW
 from retrieval_bench.search.merge import Merge
@@ -64,13 +64,13 @@ def test_a_run_measures_merged_indexes_beside_others(vectors: list[str]) -> None
 def test_a_finished_run_is_asked_through_its_merged_index(vectors: list[str]) -> None:
     record = run([*vectors, *MERGED])
     again = reopen(record)
-    choice = _chosen(record, again, "given", Question([], "merge", None, 4, 5, Path()))
+    choice = chosen(record, again, "given", "merge", 4)
     index = open_index(record.folder / "results" / "given", choice.candidate, choice.build_seed)
     queries = np.load("queries.npy")
     rows = index.search(queries, 5, choice.effort).ids
     assert rows.shape == (30, 5) and choice.candidate.factory.keywords["index"].keywords["nlist"] == 9
     with pytest.raises(BadConfig, match="merge has the knob nprobe, a whole number from 1"):
-        _chosen(record, again, "given", Question([], "merge", None, -1, 5, Path()))
+        chosen(record, again, "given", "merge", -1)
 
 
 def test_blocks_that_nobody_tells_are_a_failed_row(vectors: list[str]) -> None:

@@ -65,12 +65,16 @@ def _values(node: dict[str, Any]) -> dict[str, Any]:
 def freeze(encoder: Encoder, parts: tuple[str, ...], rate: float) -> None:
     """Take parts of the backbone, by name, out of the training; all encoders of frames where their rate is 0.
 
+    Of an encoder of clips a part may also be named as it is inside its streams: `frame` is the frames' encoder of each.
+
     Raises:
         BadConfig: the encoder has no such part; names those that it has.
     """
     names = [name for name, _ in encoder.named_parameters()]
     for part in parts:
         held = [name for name in names if f"{name.removeprefix('backbone.')}.".startswith(f"{part}.")]
+        if not held and encoder.frames():
+            held = [name for name in names if f".{part}." in f".{name}."]
         if not held:
             has = sorted({name.removeprefix("backbone.").split(".")[0] for name in names})
             raise BadConfig(f"trainer.frozen: the encoder has no part {part!r}; its parts are {', '.join(has)}")

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from retrieval_bench._stored import FRAMES
+from retrieval_bench._stored import FRAMES, trained_above
 from retrieval_bench.augment import Augmentation, ClipAugmentation
 from retrieval_bench.encoder.base import Headed, Preprocessing
 from retrieval_bench.errors import BadConfig
@@ -105,7 +105,7 @@ def look_of(model: Headed, native_size: int | None, augment: Augmentation | Clip
         if not isinstance(augment, Augmentation):
             raise BadConfig("augment=clip changes clips, and the encoder takes images: type augment=crop_flip")
         return LookAtImages(model.inputs[0], model.preprocessing(native_size), augment)
-    if not any(p.requires_grad for frame in frames.values() for p in frame.parameters()):
+    if trained_above(model):
         return LookAtVectors()
     if not isinstance(augment, ClipAugmentation):
         raise BadConfig(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retrieval_bench._fit import Part
-from retrieval_bench._stored import Told, stored
+from retrieval_bench._item_batches import Embed
+from retrieval_bench._stored import Told, stored, trained_above
 from retrieval_bench.data.base import Arrays, Dataset, Items
-from retrieval_bench.encoder.base import Encoder
+from retrieval_bench.encoder.base import Encoder, engine_choices
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.hashing import json_digest
 
@@ -53,12 +54,16 @@ def prints(*parts: Items | None) -> list[str | None]:
     return [None if part is None else part.fingerprint for part in parts]
 
 
-def seen_by(encoder: Encoder, native_size: int | None) -> Any:
-    """How what is read becomes inputs."""
+def seen_by(encoder: Encoder, native_size: int | None, settings: Embed) -> Any:
+    """How what is read becomes inputs; where these are vectors of frames, by what they are computed, too."""
     frames = encoder.frames()
     if not frames:
         return encoder.preprocessing(native_size).describe()
-    return {name: frame.preprocessing(native_size).describe() for name, frame in frames.items()}
+    how: dict[str, Any] = {name: frame.preprocessing(native_size).describe() for name, frame in frames.items()}
+    if trained_above(encoder):
+        choices = engine_choices(settings.engine, settings.precision, settings.device)
+        how["vectors"] = [choice.describe() for choice in choices]
+    return how
 
 
 def part_of(  # noqa: PLR0917  (six: the ceiling)

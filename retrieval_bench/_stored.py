@@ -112,7 +112,7 @@ def stored(  # noqa: PLR0917  (six: the ceiling)
         As `pixels` and `embed`.
     """
     frames = encoder.frames()
-    if frames and not any(p.requires_grad for frame in frames.values() for p in frame.parameters()):
+    if trained_above(encoder):
         progress = _named(told, "encode frames")
         return Vectors(clip_features(items, encoder, native_size, settings, cache, progress))
     if frames:
@@ -123,6 +123,12 @@ def stored(  # noqa: PLR0917  (six: the ceiling)
         return Clips(found)
     reading = Reading(items, encoder.inputs[0], encoder.preprocessing(native_size), settings)
     return Images(pixels(reading, cache, _named(told, "read images")), encoder.inputs[0])
+
+
+def trained_above(encoder: Encoder) -> bool:
+    """Whether the frames' encoders take no gradient, so that what is above them is trained on their vectors."""
+    frames = encoder.frames()
+    return bool(frames) and not any(p.requires_grad for frame in frames.values() for p in frame.parameters())
 
 
 def _named(told: Told, task: str) -> Callable[[int, int], None]:

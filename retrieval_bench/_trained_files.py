@@ -91,6 +91,9 @@ def _card(about: Mapping[str, Any], outcome: Outcome) -> str:
     model, pool = about["encoder"].get("model"), str(about["encoder"].get("pool", {}).get("pool", "average")).lower()
     why = "the best on the validation classes" if validation else "the last; there was no validation"
     use = f"encoder=timm encoder.model={model} encoder.weights={WEIGHTS} pool={'null' if pool == 'model' else pool}"
+    if model is None:  # of clips: what is inside has settings of its own
+        model = f"Encoder of clips over {', '.join(about['input'])}"
+        use = f"encoder=… encoder.weights={WEIGHTS}  # and the run's other settings of `encoder`, see its config.yaml"
     return (
         f"---\n{front}---\n\n# {model}, trained for retrieval\n\n"
         f"Weights of epoch {outcome.best} of {outcome.history[-1]['epoch']}: {why}.\n\n"

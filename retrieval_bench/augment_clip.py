@@ -39,12 +39,13 @@ class Clip(ClipAugmentation):
         names = [name for name in inputs if not name.endswith(FRAMES)]
         clips = len(inputs[names[0] + FRAMES])
         where = torch.rand((clips, self._frames or 1), generator=generator, dtype=torch.float64)
-        drawn = self._crop.draw(clips, inputs[names[0]].shape[-1], generator)
+        state = generator.get_state()  # each input is cut at the same place, in pixels of its own
         changed = {}
         for name in names:
             frames, counts = inputs[name], inputs[name + FRAMES]
             if self._frames is not None:
                 frames, counts = frames[_chosen(counts, where)], torch.full_like(counts, self._frames)
+            drawn = self._crop.draw(clips, frames.shape[-1], generator.set_state(state))
             owner = torch.repeat_interleave(torch.arange(clips), counts).tolist()
             sides, tops, lefts, mirrored = ([values[clip] for clip in owner] for values in drawn)
             seen = self._crop.cut(frames, (sides, tops, lefts, mirrored))

@@ -76,7 +76,9 @@ def prepare(experiment: Experiment, progress: Progress, foresight: Foresight) ->
         stages = [_given(experiment, data)]
     else:
         if "trained" in experiment.encoders and experiment.recipe is not None and _trained_before(experiment) is None:
-            experiment.recipe().check(data)
+            encoder = experiment.encoders["trained"]()
+            _need_inputs(encoder, data)
+            experiment.recipe().check(data, encoder)
         stages = [_encoded(experiment, data, name, progress, foresight) for name in experiment.encoders]
     for prepared in stages:
         _check(experiment, prepared.stage)
@@ -105,10 +107,7 @@ def _encoder(
 ) -> tuple[Encoder, dict[str, Any], Path | None]:
     """The encoder of a stage, what its training said, and the folder that keeps it, where it was trained."""
     encoder = experiment.encoders[name]()
-    missing = [each for each in encoder.inputs if each not in data.inputs]
-    if missing:
-        needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
-        raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}{_remedy(missing, data)}")
+    _need_inputs(encoder, data)
     if name != "trained" and not encoder.head_weights:
         return encoder, {}, None
     if experiment.recipe is None or experiment.head is None:
@@ -218,6 +217,13 @@ def _prepared_how(encoder: Encoder, native_size: int | None) -> dict[str, Any]:
     if not encoder.frames():
         return encoder.preprocessing(native_size).describe()
     return {name: frame.preprocessing(native_size).describe() for name, frame in encoder.frames().items()}
+
+
+def _need_inputs(encoder: Encoder, data: Dataset) -> None:
+    missing = [each for each in encoder.inputs if each not in data.inputs]
+    if missing:
+        needs, has = ", ".join(encoder.inputs), ", ".join(data.inputs)
+        raise BadConfig(f"the encoder takes {needs}, but data={data.name} yields only {has}{_remedy(missing, data)}")
 
 
 def _remedy(missing: list[str], data: Dataset) -> str:

@@ -115,13 +115,16 @@ class Recipe:
     trainer: Trainer
     nodes: Mapping[str, Any] = field(default_factory=dict)
 
-    def check(self, data: Dataset) -> None:
+    def check(self, data: Dataset, encoder: Encoder) -> None:
         """Tell before anything is encoded or read that the parts do not fit the data.
 
         Raises:
             BadConfig: no labels, nothing to validate on, fewer classes than a batch holds, a loss or head that cannot
-            be made, a miner for a loss that uses none, batches that `accumulate` does not divide.
+            be made, a miner for a loss that uses none, batches that `accumulate` does not divide, a part to freeze that
+            the encoder does not have, changes of images for an encoder of clips or the other way round.
         """
+        freeze(encoder, self.trainer.frozen, self.optimizer.backbone_lr)
+        look_of(to_train(encoder, self.head, 0), data.image_size, self.augment)
         labels = np.asarray(parts_of(data, self.trainer)[0].labels)
         world = self.trainer.devices * self.trainer.nodes
         sampler = self.sampler(labels=labels, seed=0, rank=0, world=world)
@@ -171,15 +174,15 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
         TooManyUnreadable: items. RetrievalBenchError: the loss is no finite number; names the file with its items.
     """
     items, check, remarks = parts_of(data, recipe.trainer)
-    seen = [seen_by(encoder, data.image_size), prints(items, check)]
     remarks += _doubts(encoder, recipe, where)
     for remark in remarks:
         where.say(remark)
     model = to_train(encoder, recipe.head, where.seed)
+    freeze(model.encoder, recipe.trainer.frozen, recipe.optimizer.backbone_lr)
+    seen = [seen_by(encoder, data.image_size, where.embed), prints(items, check)]
     folder = where.cache / "trained" / _key(encoder, recipe, seen, where)
     with _alone(folder, where.say):
         if not (folder / WEIGHTS).is_file():
-            freeze(model.encoder, recipe.trainer.frozen, recipe.optimizer.backbone_lr)
             look = look_of(model, data.image_size, recipe.augment)
             read = partial(part_of, model.encoder, data.image_size, where)
             kept = None if check is None else read(check, "validation", told)

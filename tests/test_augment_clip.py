@@ -62,6 +62,17 @@ def test_a_mirrored_flow_points_the_other_way() -> None:
     assert mirrored == {True, False}
 
 
+def test_inputs_of_other_sizes_are_cut_at_the_same_place() -> None:
+    """Flow at twice the side of rgb, both holding where they are: their left edges are as far in."""
+    given = inputs()
+    wide = torch.arange(2 * SIDE, dtype=torch.uint8).expand(sum(COUNTS), 2 * PAIRS, 2 * SIDE, 2 * SIDE)
+    given["flow"] = wide.clone()
+    for seed in range(10):
+        found = Clip(0.5, 0.5, False).clips(given, torch.Generator().manual_seed(seed))
+        left, other = found["rgb"][:, 0].amin(dim=(1, 2)).int(), found["flow"][:, 0].amin(dim=(1, 2)).int()
+        assert ((other - 2 * left).abs() <= 2).all()
+
+
 def test_the_generator_decides() -> None:
     augment = Clip(0.5, 1.0, True, frames=3)
     one, same, other = changed(augment, 3), changed(augment, 3), changed(augment, 4)

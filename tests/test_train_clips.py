@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from retrieval_bench import run
 from retrieval_bench._fit import _judge
+from retrieval_bench._headed import freeze
 from retrieval_bench.cli import experiment
 from retrieval_bench.commands import main
 from retrieval_bench.errors import BadConfig
@@ -70,6 +71,38 @@ def test_validation_ignores_the_whole_group_of_a_query() -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     scores = np.where(groups[:, None] == groups, -np.inf, unit @ unit.T)
     assert found["hit_rate@1"] == (labels[scores.argmax(axis=1)] == labels).mean() > 0
+
+
+def test_vectors_of_another_engine_are_another_training(cache: Path) -> None:
+    one = run([*SMALL, *FROZEN, "stage=[trained]"]).stages["trained"]["training"]["key"]
+    assert run([*SMALL, *FROZEN, "stage=[trained]"]).stages["trained"]["training"]["key"] == one
+    half = run([*SMALL, *FROZEN, "stage=[trained]", "embed.precision=bfloat16"])
+    assert half.stages["trained"]["training"]["key"] != one
+
+
+def test_weights_and_what_does_not_fit_them(cache: Path) -> None:
+    file = run([*SMALL, *FROZEN, "stage=[trained]"]).folder / "trained" / "weights.safetensors"
+    assert "Encoder of clips over rgb" in (file.parent / "model_card.md").read_text()
+    with pytest.raises(BadConfig, match=r"was trained with the input .*; type the same settings of the frames"):
+        run([*SMALL, *FROZEN, f"encoder.weights={file}", "encoder.frame.input_size=40"])
+    streams = ["encoder=two_stream", "flow=dis", "encoder.flow.frame.weights=none", "encoder.rgb.frame.weights=none"]
+    models = ["encoder.rgb.frame.model=test_resnet", "encoder.flow.frame.model=test_resnet", "pool=average"]
+    gru = ["encoder.rgb.over._target_=retrieval_bench.encoder.over.Recurrent", "encoder.rgb.over.out=256"]
+    gru += ["+encoder.rgb.over.cell=gru", "+encoder.rgb.over.hidden=16"]
+    with pytest.raises(BadConfig, match=r"encoder\.rgb: its weights were trained below a head"):
+        run([*SMALL, *streams, *models, *gru, f"encoder.rgb.weights={file}"])
+
+
+def test_frames_of_both_streams_are_frozen_by_one_word() -> None:
+    tiny = [
+        f"encoder.{name}.frame.{rest}" for name in ("rgb", "flow") for rest in ("model=test_resnet", "weights=none")
+    ]
+    made = experiment([*SMALL, "encoder=two_stream", "flow=dis", *tiny]).encoders["random"]()
+    freeze(made, ("frame",), 1e-4)
+    frozen = {name for name, parameter in made.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in made.named_parameters() if ".frame." in name}
+    with pytest.raises(BadConfig, match=r"trainer\.frozen: the encoder has no part 'head'"):
+        freeze(made, ("head",), 1e-4)
 
 
 def test_frames_are_trained_through(cache: Path) -> None:

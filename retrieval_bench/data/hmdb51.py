@@ -14,6 +14,7 @@ from retrieval_bench.data._file_dataset import FileDataset
 from retrieval_bench.data._files import FileTable, Part, group_codes, label_codes
 from retrieval_bench.data._listed import read_list
 from retrieval_bench.media.clip import Clip
+from retrieval_bench.types import GroundTruth
 
 CLASSES, CLIPS, SIZES = 51, 6_766, (70, 30)  # clips of all lists; training and test clips of each class
 FOLDERS = ("hmdb51_org", "hmdb51", "videos")
@@ -94,10 +95,16 @@ class Hmdb51(FileDataset):
             searched=(Part.TRAIN, Part.VALIDATION),
         )
 
+    def truth(self) -> GroundTruth | None:
+        """Equal label = relevant. The official split drops nothing: sources, which are guessed, are counted alone."""
+        queries, gallery = self.queries(), self.gallery()
+        return GroundTruth(queries.ids, gallery.ids, query_labels=queries.labels, gallery_labels=gallery.labels)
+
     @property
     def protocol(self) -> dict[str, Any]:
         """Also: how many of the 51 classes are there, what of the gallery is trained on, where sources are."""
         return super().protocol | {
+            "group": "none",
             "classes": f"{self._n_classes} of {CLASSES}",
             "trained_on": "the gallery without the validation sources: all classes",
             "sources": f"by file names, an approximation; in training and test: {self._shared}",

@@ -64,6 +64,10 @@ class Sequence(Encoder):
         """Of a frame."""
         return self.frame.preprocessing(native_size)
 
+    def settings(self) -> dict[str, Any]:
+        """Of the frame's encoder."""
+        return {self.inputs[0]: self.frame.settings()}
+
     def describe(self) -> dict[str, Any]:
         """The frame's encoder, and what is above it."""
         known = {"input": self.inputs[0], "dim": self.dim, "frame": self.frame.describe(), **self.over.describe()}

@@ -61,6 +61,10 @@ class TwoStream(Encoder):
         """Of the first stream's frames."""
         return self.rgb.preprocessing(native_size)
 
+    def settings(self) -> dict[str, Any]:
+        """Of both streams."""
+        return self.rgb.settings() | self.flow.settings()
+
     def describe(self) -> dict[str, Any]:
         """Both streams, and their weight."""
         return {

@@ -56,6 +56,10 @@ class RunInUse(RetrievalBenchError):
     """Another process works in the same run folder."""
 
 
+class ReadFailed(RetrievalBenchError):
+    """The machine could not read a file: its fault, not the file's, so nothing is remembered of the file."""
+
+
 class OutOfSpace(RetrievalBenchError):
     """The disk is full; what was finished before is kept."""
 

@@ -124,6 +124,12 @@ def test_two_streams_are_trained_together(cache: Path) -> None:
                   "augment.frames=2"])  # fmt: skip
     assert record.stages["trained"]["encoder"]["dim"] == 16
     assert set(record.stages["trained"]["preprocessing"]) == {"rgb", "flow"}
+    weights = load_file(record.folder / "trained" / "weights.safetensors")
+    given = [*SMALL, "encoder=two_stream", *tiny, "pool=average", "flow=dis", "flow.pairs=2", *overs[:2]]
+    start = experiment([*given, "encoder.flow.frame.channels=4"]).encoders["random"]().exported()
+    for stream in ("rgb", "flow"):
+        first = next(name for name, tensor in start.items() if name.startswith(f"{stream}.frame") and tensor.ndim == 4)
+        assert not (weights[first] == start[first]).all(), f"{stream} is trained"
 
 
 def test_changes_of_clips_are_none_of_images() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from retrieval_bench.errors import CorruptInput, MissingExtra
+from retrieval_bench.errors import CorruptInput, MissingExtra, ReadFailed
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # The average rate that the container names is taken, as the rounder number, where its packets agree so far.
 AGREEMENT = 0.005
+PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE})  # faults of the machine
 UNKNOWN_RATE = 25.0  # frames a second of a stream without any time (FFmpeg's own assumption)
 
 
@@ -25,6 +27,16 @@ class Probe(NamedTuple):
 
     packets: int
     rate: float
+
+
+def _refuse_passing(error: Exception) -> None:
+    """A fault of the machine says nothing of the file, which must not be remembered as damaged."""
+    code = getattr(error, "errno", None)
+    if code in PASSING:
+        raise ReadFailed(
+            f"the machine could not read a video ({error}); type the same command again when that is mended: what is"
+            " done is kept"
+        ) from error
 
 
 def decoder_version() -> str:
@@ -62,8 +74,10 @@ def open_stream(path: Path, threads: int = 1) -> tuple[InputContainer, VideoStre
         # `file:` and the list: neither the file's name nor what is written in it may lead to other places.
         container = av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace")
     except OSError as error:
+        _refuse_passing(error)
         raise CorruptInput(f"cannot be opened: {error.strerror}") from error
     except av.FFmpegError as error:
+        _refuse_passing(error)
         raise CorruptInput(_not_a_video(path, str(error.strerror))) from error
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
@@ -152,12 +166,14 @@ class Decoding:
                 try:
                     yield from self._stream.decode(packet)
                 except av.FFmpegError as error:
+                    _refuse_passing(error)
                     self._refused = str(error.strerror)
                     if self.count:
                         self.truncated = f"frame {self.count} or one of the next cannot be decoded: {self._refused}"
                         break
                 self._note(packet)
         except av.FFmpegError as error:
+            _refuse_passing(error)
             self.truncated = f"reading ends at frame {self.count}: {error.strerror}"
         self.truncated = self.truncated or self._missing_by_header()
         with contextlib.suppress(av.FFmpegError):

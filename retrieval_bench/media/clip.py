@@ -86,6 +86,7 @@ class Clip:
 
         Raises:
             CorruptInput: no frame can be read, or fewer than a stack of flow needs; the message is the reason alone.
+            ReadFailed: the machine could not read the file, of which nothing is remembered then.
             OutOfSpace, BadConfig: the cache cannot be written. MissingExtra: PyAV or OpenCV is not installed.
         """
         if self._kept is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from video_files import number_of, numbered, write_video
 
-from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.errors import BadConfig, CorruptInput, ReadFailed
 from retrieval_bench.media import clip as module
 from retrieval_bench.media._kept import KeptClips
 from retrieval_bench.media._stream import Probe
@@ -309,3 +310,21 @@ def test_a_size_is_set_where_none_is() -> None:
     sized, same = clip.sized(40), clip.sized(None)
     assert (sized.width, sized.height, sized.cache, sized.flow) == (40, 30, None, clip.flow)
     assert (same.width, same.height) == (None, 30)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ENOMEM])
+def test_a_fault_of_the_machine_is_not_remembered_as_the_files(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "film.avi"
+    write_video(file, map(numbered, range(12)))
+    clip = Clip(SegmentSampling(4), None, None, None, str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+
+        def refuses(*given: object, **named: object) -> None:
+            raise OSError(code, "no luck")
+
+        patch.setattr(av, "open", refuses)
+        with pytest.raises(ReadFailed, match="type the same command again"):
+            clip.read(file)
+    assert clip.read(file)["rgb"].shape[0] == 4

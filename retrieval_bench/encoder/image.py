@@ -13,6 +13,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
+from retrieval_bench.encoder._cut import MAP, cut
 from retrieval_bench.encoder._stem import Stem, with_channels
 from retrieval_bench.encoder._weights import (
     Source,
@@ -54,6 +55,7 @@ class ImageEncoder(Encoder):
             other channels than three: the mean of these over the three, around the middle grey 128 that stands for 0.
         crop: share of the resized short side that is kept; none: the model's data config (1 for native-size images).
         interpolation: nearest, bilinear, bicubic or lanczos; none: the model's data config.
+        layer: name of a module of the backbone at which it ends, such as `blocks.3`; none: its last feature map.
         channels: of the images; 2 L for a stack of L fields of optical flow.
         stem: mean or tile: how weights over RGB become weights over other channels.
 
@@ -77,6 +79,7 @@ class ImageEncoder(Encoder):
         std: Sequence[float] | None = None,
         crop: float | None = None,
         interpolation: str | None = None,
+        layer: str | None = None,
         channels: int = 3,
         stem: Stem = Stem.MEAN,
     ) -> None:
@@ -85,23 +88,29 @@ class ImageEncoder(Encoder):
         told = told_by(source) if isinstance(source, Path) else {}
         self._stem = _stem(channels, stem)
         self.backbone = _of_channels(_backbone(model, Source.NONE if told else source, seed), channels, self._stem)
-        self.pool = pool
+        facts = self.backbone  # of the whole model, also where it is cut
+        if layer is not None:
+            if pool is None:
+                raise BadConfig(f"encoder.layer={layer} needs a pooling; type pool=average or pool=grid")
+            self.backbone, self._channels = cut(self.backbone, layer, channels)
+        else:
+            self._channels = int(_fact(self.backbone, "num_features"))
+        self.pool, self._layer = pool, layer
         if told and isinstance(source, Path):
             self._take_trained(told, source)
         self._model, self._source, self._seed = model, source, seed
         kept = told.get("input", {})  # that the weights were trained with
-        config = _data_config(self.backbone, source, channels)
+        config = _data_config(facts, source, channels)
         config |= {name: kept[name] for name in ("mean", "std", "interpolation") if name in kept}
         self._default_size, self._default_crop = int(config["input_size"][-1]), float(config["crop_pct"])
         self._input_size = kept.get("size") if input_size is None else input_size
         self._crop = kept.get("crop") if crop is None else _share("crop", crop)
         self._mean, self._std = _each("mean", mean, config["mean"]), _each("std", std, config["std"])
         self._interpolation = interpolation or str(config["interpolation"])
-        fixed = bool(_fact(self.backbone, "pretrained_cfg").get("fixed_input_size"))
+        fixed = bool(_fact(facts, "pretrained_cfg").get("fixed_input_size"))
         self._one_size = fixed and not _takes_any_size(model)
-        self._prefix_tokens = int(getattr(self.backbone, "num_prefix_tokens", 0))
-        self._channels = int(_fact(self.backbone, "num_features"))
-        self.dim = int(_fact(self.backbone, "head_hidden_size")) if pool is None else self._channels * pool.factor
+        self._prefix_tokens = int(getattr(facts, "num_prefix_tokens", 0))
+        self.dim = int(_fact(facts, "head_hidden_size")) if pool is None else self._channels * pool.factor
 
     def _take_trained(self, told: Mapping[str, Any], file: Path) -> None:
         """The weights of a training, and the head that it ends in."""
@@ -135,6 +144,8 @@ class ImageEncoder(Encoder):
         source = self._source.name if isinstance(self._source, Path) else str(self._source)
         known: dict[str, Any] = {"model": self._model, "weights": source, "dim": self.dim, "timm": timm.__version__}
         known["pool"] = {"pool": "model"} if self.pool is None else self.pool.describe()
+        if self._layer is not None:
+            known["layer"] = self._layer
         if self._source is Source.NONE:
             known["seed"] = self._seed
         if len(self._mean) != 3:
@@ -159,6 +170,9 @@ class ImageEncoder(Encoder):
             fill_named(self.pool, given, file)
 
     def _features(self, images: Tensor) -> Tensor:
+        if self._layer is not None:
+            lower: Tensor = self.backbone(images)[MAP]
+            return lower
         features = self.backbone.forward_features(images)  # type: ignore[operator]
         if not isinstance(features, Tensor):
             raise BadConfig(f"encoder.model={self._model} has several feature maps; type pool=null for its own pooling")

@@ -79,6 +79,8 @@ class Recurrent(Temporal):
         residual: add the mean of the frames; the result then has `dim` columns, else `out`.
         out: columns of the result without `residual`.
         normalise: layer norm (without parameters of its own) of each frame's vector before the network.
+        centre: take the clip's mean from its frames' vectors before the network, which then sees what changes and not
+            what is shown.
 
     Raises:
         BadConfig: a number below 1, or another cell.
@@ -94,6 +96,7 @@ class Recurrent(Temporal):
         residual: bool = True,
         out: int = 256,
         normalise: bool = True,
+        centre: bool = True,
     ) -> None:
         super().__init__()
         if cell not in list(Cell):
@@ -106,16 +109,18 @@ class Recurrent(Temporal):
         self.norm = nn.LayerNorm(dim, elementwise_affine=False) if normalise else nn.Identity()
         self.network = network(dim, hidden, layers, batch_first=True, bidirectional=bidirectional)
         self.project = nn.Linear(hidden * (2 if bidirectional else 1), self.out)
-        self._residual = residual
+        self._residual, self._centre = residual, centre
         if residual:
             nn.init.zeros_(self.project.weight)
             nn.init.zeros_(self.project.bias)
         known = {"cell": str(cell), "hidden": hidden, "layers": layers, "bidirectional": bidirectional}
-        self._known = known | {"residual": residual, "out": self.out, "normalise": normalise}
+        self._known = known | {"residual": residual, "out": self.out, "normalise": normalise, "centre": centre}
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """As every `Temporal`."""
-        packed = pack_padded_sequence(self.norm(features), lengths.cpu(), batch_first=True, enforce_sorted=False)
+        seen = self.norm(features)
+        seen = seen - _mean(seen, lengths)[:, None] if self._centre else seen
+        packed = pack_padded_sequence(seen, lengths.cpu(), batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.network(packed)[0], batch_first=True)
         vectors: Tensor = self.project(_mean(outputs, lengths))
         return vectors + _mean(features, lengths) if self._residual else vectors

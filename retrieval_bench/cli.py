@@ -15,7 +15,7 @@ from retrieval_bench.binding import Binder, make_importable
 from retrieval_bench.diagnosis import diagnosed
 from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
-from retrieval_bench.overrides import allowed, grid, refuse_sweeps, singly, sweeps
+from retrieval_bench.overrides import Swept, allowed, grid, refuse_sweeps, singly, sweeps, swept_by
 from retrieval_bench.request import Request, requested, told_to_hydra, user_cache
 from retrieval_bench.sweep import Outcome, Sweep, run_job, settled
 
@@ -235,29 +235,32 @@ def _checked_jobs(request: Request, allow: Sequence[str]) -> tuple[dict[str, Any
         BadConfig: a swept value is wrong, a config file reaches for Hydra, or nothing is to be run.
     """
     with _initialised(request):
-        params = _guard_sweep(request)
-        parsed = _parse([*params, *request.overrides])
-        jobs = grid(parsed, request.folders)
-        first = None
-        for one in singly(parsed, request.folders):
-            plain = _plain(_compose(one, request), request)
-            Binder(CONF, allow).check_all(plain)
-            check_values(plain)
-            first = first or plain
-    if first is None or jobs == []:
+        first, jobs = None, list[list[str]]()
+        drawn = False  # the sweeper chooses the jobs on its way
+        for swept in _guard_sweep(request):
+            parsed = _parse([*swept.lines, *request.overrides])
+            found = grid(parsed, request.folders)
+            drawn |= swept.drawn or found is None
+            jobs += found or []
+            for one in singly(parsed, request.folders):
+                plain = _plain(_compose(one, request), request)
+                Binder(CONF, allow).check_all(plain)
+                check_values(plain)
+                first = first or plain
+    if first is None or not (jobs or drawn):
         raise BadConfig("the sweep has no combination: a range or a choice in it is empty")
-    return first, jobs or []
+    return first, [] if drawn else jobs
 
 
-def _guard_sweep(request: Request) -> list[str]:
+def _guard_sweep(request: Request) -> list[Swept]:
     """Guard every combination of groups before Hydra's callbacks and logging can run; what config files sweep over."""
-    found: list[str] = []
+    found = list[Swept]()
     for combination in sweeps(_parse(request.overrides), request.folders):
-        sweeper = _compose(combination, request).hydra.sweeper
-        swept = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-        found = found or swept
-        for inner in sweeps(_parse([*swept, *request.overrides]), request.folders) if swept else ():
-            _compose(inner, request)
+        alternatives = swept_by(_compose(combination, request).hydra.sweeper)
+        found = found or alternatives
+        for one in alternatives:
+            for inner in sweeps(_parse([*one.lines, *request.overrides]), request.folders) if one.lines else ():
+                _compose(inner, request)
     return found
 
 

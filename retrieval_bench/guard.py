@@ -43,6 +43,10 @@ def guard_hydra(targets: Iterable[str], given: Any, shipped: Any) -> None:
     changed += [f"job.{key}" for key in _GUARDED_JOB if given["job"][key] != shipped["job"][key]]
     swept = (given["sweeper"] or {}).get("params") or {}
     changed += [f"sweeper.params.{key}" for key in swept if str(key).lstrip("+~").startswith("hydra")]
+    spaces = (given["sweeper"] or {}).get("spaces") or []
+    changed += [
+        f"sweeper.spaces.{key}" for space in spaces for key in space if str(key).lstrip("+~").startswith("hydra")
+    ]
     if changed:
         raise BadConfig(
             f"a config file sets hydra.{changed[0]}, which could run foreign code; only the command line may set it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrieval_bench.errors import BadConfig
 
@@ -33,6 +33,23 @@ def sweeps(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]]:
         if values is not None:
             choices[override.get_key_element()] = values if group else values[:1]
     return [list(combination) for combination in product(*choices.values())]
+
+
+class Swept(NamedTuple):
+    """What config files sweep over, as overrides; `drawn`: the sweeper chooses combinations on its way."""
+
+    lines: list[str]
+    drawn: bool
+
+
+def swept_by(sweeper: Any) -> list[Swept]:
+    """Of a sweeper's configuration: its parameters, with those of each alternative space."""
+    spaces = sweeper.get("spaces")
+    params = dict(sweeper.get("params") or {})
+    drawn = "objective" in sweeper
+    return [
+        Swept([f"{key}={value}" for key, value in (params | dict(space)).items()], drawn) for space in spaces or [{}]
+    ]
 
 
 def grid(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]] | None:

@@ -1,7 +1,7 @@
 """A sweep: many runs by one command. A job that fails is a row with its error, and the others go on.
 
-What each job did lies in a folder of the sweep, one file a job, so that it does not matter which process ran it. Jobs of
-the same run (those that differ in their indexes alone) wait for one another and share one run folder.
+What each job did lies in a folder of the sweep, one file a job, so that it does not matter which process ran it. Jobs
+of the same run (those that differ in their indexes alone) wait for one another and share one run folder.
 """
 
 from __future__ import annotations

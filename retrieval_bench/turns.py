@@ -1,7 +1,7 @@
 """Who may use this machine now: what is timed runs alone, what only computes runs beside its like.
 
-A readers-writer lock of the whole machine: encoding, training and exact search share it, measuring has it alone. It is a
-lock of the system on a file, so it goes when its process ends, however that ends. No one holds it while waiting for
+A readers-writer lock of the whole machine: encoding, training and exact search share it, measuring has it alone. It is
+a lock of the system on a file, so it goes when its process ends, however that ends. No one holds it while waiting for
 another lock that is held by a measurement, and each process that has computed waits for its own measurement before it
 computes again, so neither side starves.
 """

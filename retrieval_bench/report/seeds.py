@@ -68,7 +68,7 @@ def seed_table(found: pd.DataFrame, metric: str | None = None) -> Table:
     metric = metric or next(iter(found.attrs["metrics"]), None)
     table = simple()
     for name in ("settings", "stage", "index", "effort"):
-        table.add_column(name if (found.get(name, "") != "").any() or name != "settings" else "", overflow="fold")
+        table.add_column(name, overflow="fold")
     told = [metric, "exact"] if metric else []
     for name in ("k", "seeds", *told, "ann_recall", "p50 ms", "p95 ms"):
         table.add_column(name, justify="right", no_wrap=True)

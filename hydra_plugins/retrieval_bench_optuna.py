@@ -1,7 +1,7 @@
 """Hydra's sweeper interface over `retrieval_bench.study`: `hydra/sweeper=optuna` (see conf/hydra/sweeper/optuna.yaml).
 
-Hydra finds its plugins in this package and nowhere else. Hydra's own Optuna sweeper pins Optuna below 3, knows no limits
-beside the objective, and begins anew when it is started again.
+Hydra finds its plugins in this package and nowhere else. Hydra's own Optuna sweeper pins Optuna below 3, knows no
+limits beside the objective, and begins anew when it is started again.
 """
 
 from __future__ import annotations

@@ -235,8 +235,7 @@ def _checked_jobs(request: Request, allow: Sequence[str]) -> tuple[dict[str, Any
         BadConfig: a swept value is wrong, a config file reaches for Hydra, or nothing is to be run.
     """
     with _initialised(request):
-        first, jobs = None, list[list[str]]()
-        drawn = False  # the sweeper chooses the jobs on its way
+        first, jobs, drawn = None, list[list[str]](), False
         for swept in _guard_sweep(request):
             parsed = _parse([*swept.lines, *request.overrides])
             found = grid(parsed, request.folders)

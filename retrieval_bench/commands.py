@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
-    compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
+    compare = commands.add_parser("compare", help="paired comparison of two runs, or of two folders of runs over seeds")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
     compare.add_argument("--stage-a", help="compare this stage of A …")
@@ -166,10 +166,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from retrieval_bench.comparison import compare
+    from retrieval_bench.comparison_groups import compare_any
     from retrieval_bench.report.comparison import render_comparison
 
-    _console().print(render_comparison(compare(args.a, args.b, args.stage_a, args.stage_b)))
+    _console().print(render_comparison(compare_any(args.a, args.b, args.stage_a, args.stage_b)))
     return 0
 
 

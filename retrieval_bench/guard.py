@@ -44,9 +44,8 @@ def guard_hydra(targets: Iterable[str], given: Any, shipped: Any) -> None:
     swept = (given["sweeper"] or {}).get("params") or {}
     changed += [f"sweeper.params.{key}" for key in swept if str(key).lstrip("+~").startswith("hydra")]
     spaces = (given["sweeper"] or {}).get("spaces") or []
-    changed += [
-        f"sweeper.spaces.{key}" for space in spaces for key in space if str(key).lstrip("+~").startswith("hydra")
-    ]
+    spaced = [str(key) for space in spaces for key in space]
+    changed += [f"sweeper.spaces.{key}" for key in spaced if key.lstrip("+~").startswith("hydra")]
     if changed:
         raise BadConfig(
             f"a config file sets hydra.{changed[0]}, which could run foreign code; only the command line may set it"

@@ -2,8 +2,8 @@
 
 A study knows no Hydra and runs nothing: it proposes settings (`ask`) and is told the operating points that they gave
 (`tell`). One such evaluation is worth its best operating point: the smallest objective among those that keep all
-limits; where none does, how far the nearest one is from them. Optuna's trial is everything but the effort of an index, whose
-effort is found by bisection: several evaluations, and none that cannot be the best.
+limits; where none does, how far the nearest one is from them. Optuna's trial is everything but the effort of an index,
+which is found by bisection: several evaluations, and none that cannot be the best.
 
 Akiba et al. 2019, "Optuna"; proposals by Bergstra et al. 2011, "Algorithms for hyper-parameter optimization" (TPE).
 """

@@ -67,23 +67,21 @@ def seed_table(found: pd.DataFrame, metric: str | None = None) -> Table:
     """
     metric = metric or next(iter(found.attrs["metrics"]), None)
     table = simple()
-    for name in ("settings", "stage", "index", "effort"):
-        table.add_column(name, overflow="fold")
+    table.add_column("", overflow="fold")
     told = [metric, "exact"] if metric else []
     for name in ("k", "seeds", *told, "ann_recall", "p50 ms", "p95 ms"):
         table.add_column(name, justify="right", no_wrap=True)
-    before: list[str] = ["", "", ""]
+    before = ""
     records: list[Row] = found.to_dict("records")  # type: ignore[assignment]
     for row in records:
-        heads = [str(row[name]) for name in ("settings", "stage", "label")]
-        new = next((i for i in range(3) if heads[i] != before[i]), 3)
-        shown = ["" if i < new else head for i, head in enumerate(heads)]
-        before = heads
+        head = " · ".join(str(row[name]) for name in ("settings", "stage") if row[name])
+        if head != before:
+            table.add_row(Text(head, "bold"))
+            before = head
         cells = [_quality(row, metric), _quality(row, f"exact_{metric}")] if metric else []
         cells += [_quality(row, "ann_recall"), *(text.milliseconds(*_interval(row, name)) for name in COSTS[:2])]
-        table.add_row(
-            *map(Text, (*shown, str(row["effort_label"]), f"{number(row, 'k'):.0f}", f"{row['seeds']}", *cells))
-        )
+        counts = f"  {row['label']} {row['effort_label']}", f"{number(row, 'k'):.0f}", str(row["seeds"])
+        table.add_row(*map(Text, (*counts, *cells)))
     return table
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from retrieval_bench.cli import CONF, _checked_jobs, _requested
 from retrieval_bench.commands import main
 from retrieval_bench.sweep import BEGUN, FAILED, OK, Outcome, Sweep, run_job, settled
 
@@ -59,6 +60,22 @@ def test_mistakes_are_told_before_the_first_job(
     assert main(["run", "-m", *TINY, *overrides]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not Path("runs/adhoc").exists()
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "sweep").glob("*.yaml")))
+def test_every_sweep_binds(name: str) -> None:
+    head = (CONF / "sweep" / f"{name}.yaml").read_text()
+    assert "# Question:" in head and "# Command:" in head
+    with _requested([f"sweep={name}"], None) as request:
+        first, jobs = _checked_jobs(request, ())
+    assert first["name"] == name and (len(jobs) > 1 or name == "cheapest_index")
+
+
+@pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+def test_every_launcher_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval_bench.guard._need_plugin", lambda target: None)  # most are not installed
+    with _requested([f"hydra/launcher={name}", "seed=0,1"], None) as request:
+        assert len(_checked_jobs(request, ())[1]) == 2
 
 
 def test_any_exception_of_a_job_is_its_error_with_the_traceback_kept(tmp_path: Path) -> None:

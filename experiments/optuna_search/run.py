@@ -1,10 +1,10 @@
-"""Does a search by Optuna find the fastest index within a loss of map_at_r, with a quarter of the grid's evaluations?
+"""A search by Optuna against the grid: the fastest index within a loss of map_at_r, in a quarter of its evaluations.
 
     python experiments/optuna_search/run.py             measures the grid once (grid.csv), then searches it with 5 seeds
     python experiments/optuna_search/run.py --replay    searches the grid.csv that is there
 
-An evaluation is one operating point: one index, its build parameters, one effort. The grid is measured by ordinary runs;
-a search is told the measured points, so that five seeds see the same machine.
+An evaluation is one operating point: one index, its build parameters, one effort. The grid is measured by ordinary
+runs; a search is told the measured points, so that five seeds see the same machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BUILDS: dict[str, dict[str, list[int]]] = {
     "scalar": {"nlist": [64, 128, 256, 512]},
     "annoy": {"trees": [10, 30, 100]},
     "simhash": {"tables": [8, 16, 32], "bits": [12, 16]},
-    "minhash_lsh": {"bands": [16, 32, 64], "rows": [1, 2]},
+    "minhash_lsh": {"bands": [16, 32, 64], "band_rows": [1, 2]},
 }
 EFFORTS = {
     "hnsw": [8, 16, 32, 64, 128, 256, 512, 1024],
@@ -111,9 +111,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.replay:
         measured(args.overrides).to_csv(HERE / "grid.csv", index=False, float_format="%.5g")
-    grid = pd.read_csv(
-        HERE / "grid.csv", dtype={name: str for build in BUILDS.values() for name in [*build, "efforts"]}
-    )
+    typed = {name: str for build in BUILDS.values() for name in [*build, "efforts"]}
+    grid = pd.read_csv(HERE / "grid.csv", dtype=typed)
     table = pd.DataFrame([searched(grid, seed) for seed in range(5)])
     table.to_csv(HERE / "table.csv", index=False, float_format="%.5g")
     print(table.to_string(index=False))

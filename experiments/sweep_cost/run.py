@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from time import perf_counter
 
-from retrieval_bench import _job, run
+from retrieval_bench import run
 from retrieval_bench._messages import Build, Collide, Search, Serve, TimePass
 from retrieval_bench._workers import WorkerProcess
 
@@ -40,8 +40,7 @@ def main() -> None:
     overrides += [f"search.{name}.efforts=[{','.join(map(str, efforts))}]" for name, efforts in SEARCH.items()]
     folder = mkdtemp(prefix="sweep_cost_")
     spent: dict[str, float] = {}
-    ask, job = WorkerProcess.ask, _job.Job
-    start_job = job.start
+    ask = WorkerProcess.ask
 
     def timed(worker: WorkerProcess, request: object) -> object:
         begin = perf_counter()
@@ -58,7 +57,7 @@ def main() -> None:
         run([*overrides, f"paths.runs={folder}"])
         wall = perf_counter() - begin
     finally:
-        WorkerProcess.ask, job.start = ask, start_job  # type: ignore[method-assign]
+        WorkerProcess.ask = ask  # type: ignore[method-assign]
         shutil.rmtree(folder)
     work = sum(seconds for name, seconds in spent.items() if name in {kind.__name__ for kind in WORK})
     found = {"wall_s": wall, "work_s": work, "ratio": wall / work, **{f"{k}_s": v for k, v in sorted(spent.items())}}

@@ -28,10 +28,10 @@ def compare_any(a: Path, b: Path, stage_a: str | None = None, stage_b: str | Non
         UnlikeProtocols: the runs of a seed differ in protocol, data or query ids; the seeds are not those of the other.
         BadConfig: a folder holds no run, or runs that differ in more than their seed.
     """
-    sides = [_runs(folder) for folder in (a, b)]
-    if all(len(runs) == 1 for runs in sides):
-        return compare(*(next(iter(runs.values())) for runs in sides), stage_a=stage_a, stage_b=stage_b)
-    return compare_groups(*sides, stage_a=stage_a, stage_b=stage_b)
+    left, right = _runs(a), _runs(b)
+    if len(left) == len(right) == 1:
+        return compare(next(iter(left.values())), next(iter(right.values())), stage_a, stage_b)
+    return compare_groups(left, right, stage_a, stage_b)
 
 
 def compare_groups(

@@ -206,7 +206,8 @@ class Study:
     def _close(self, one: _Open) -> None:
         self._open.remove(one)
         kept = [values for worth in one.tried.values() for values in worth[0]]
-        beyond, cost = (min(worth[place] for worth in one.tried.values()) for place in (1, 2))
+        beyond = min(worth[1] for worth in one.tried.values())
+        cost = min(worth[2] for worth in one.tried.values())
         if not isfinite(beyond) or not isfinite(cost):
             self._study.tell(one.trial, state=_state("FAIL"))
             return

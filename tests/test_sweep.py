@@ -51,7 +51,7 @@ def test_a_job_that_fails_is_a_row_and_the_others_go_on(capsys: pytest.CaptureFi
         (["sed=0,1"], "did you mean seed"),
         (["seed=0,1", "+search.exact.speed=3"], "search.exact has no parameter 'speed'"),
         (["k=[2],[two]"], "whole numbers from 1 are needed"),
-        (["hydra/launcher=submitit_slurm", "seed=0,1"], "pip install hydra-submitit-launcher"),
+        (["hydra/launcher=slurm", "seed=0,1"], "pip install hydra-submitit-launcher"),
     ],
 )
 def test_mistakes_are_told_before_the_first_job(
@@ -71,7 +71,7 @@ def test_every_sweep_binds(name: str) -> None:
     assert first["name"] == name and (len(jobs) > 1 or name == "cheapest_index")
 
 
-@pytest.mark.parametrize("name", ["joblib", "submitit_local", "submitit_slurm", "ray"])
+@pytest.mark.parametrize("name", ["joblib", "local_processes", "slurm", "ray_cluster"])
 def test_every_launcher_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval_bench.guard._need_plugin", lambda target: None)  # most are not installed
     with _requested([f"hydra/launcher={name}", "seed=0,1"], None) as request:

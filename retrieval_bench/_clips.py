@@ -21,6 +21,7 @@ from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.encoder.base import Engine, prepare
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.hashing import json_digest
+from retrieval_bench.turns import measuring, working
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,8 +115,9 @@ def clip_vectors(  # noqa: PLR0917
     store = RowStore(cache / "embeddings" / json_digest(key), "vectors", np.float32)
     with store.locked(_log.warning):
         if not store.state["finished"]:
-            store.state["join_ms"] = _join_ms(encoder, features)
-            with store.appending(len(features), (encoder.dim,)) as append:
+            with measuring(_log.warning):
+                store.state["join_ms"] = _join_ms(encoder, features)
+            with working(_log.warning), store.appending(len(features), (encoder.dim,)) as append:
                 for start in range(store.state["rows"], len(features), _AT_ONCE):
                     append(joined(encoder, features, np.arange(start, min(start + _AT_ONCE, len(features)))))
         vectors, join_ms = store.read(), store.state["join_ms"]

@@ -32,6 +32,7 @@ from retrieval_bench.encoder.base import (
     prepare,
 )
 from retrieval_bench.errors import BadConfig, CorruptInput
+from retrieval_bench.turns import measuring, working
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
@@ -124,8 +125,10 @@ def _complete(store: RowStore, choice: EngineChoice, job: Job, graph: Path, may_
             return
         store.state["engine"] = {**choice.describe(), "disagreement": apart}
     if "encode_ms" not in store.state:
-        store.state["encode_ms"] = _encode_ms(choice, job, graph)
-    _encode(store, engine, job)
+        with measuring(_log.warning):
+            store.state["encode_ms"] = _encode_ms(choice, job, graph)
+    with working(_log.warning):
+        _encode(store, engine, job)
 
 
 def _apart(engine: Engine, job: Job) -> float | None:

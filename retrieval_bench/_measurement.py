@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,9 +14,12 @@ from retrieval_bench._store import Clients, Point
 from retrieval_bench.choose import Choice, Unknown, cheapest
 from retrieval_bench.errors import MissingExtra, UnsupportedSimilarity, WorkerFailed
 from retrieval_bench.record import Progress
+from retrieval_bench.turns import measuring
 
 if TYPE_CHECKING:
     from retrieval_bench.measure import Plan
+
+_log = logging.getLogger(__name__)
 
 
 class Measurement:
@@ -103,6 +107,11 @@ class Measurement:
         for job in self._jobs:
             job.resume(self.settings.limits, self.settings.build_threads)
         todo = [job for job in self._jobs if not job.failed and self._steps(job)]
+        if todo:
+            with measuring(_log.warning):
+                self._measure(todo)
+
+    def _measure(self, todo: Sequence[Job]) -> None:
         self._total = sum(self._steps(job) for job in todo)
         try:
             for job in todo:
@@ -116,8 +125,7 @@ class Measurement:
         finally:
             for job in todo:
                 job.end()
-        if todo:
-            self._progress("measured", self._total, self._total)
+        self._progress("measured", self._total, self._total)
 
     def results(self) -> list[IndexResult]:
         """What is finished of every job."""

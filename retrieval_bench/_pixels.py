@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval_bench._item_batches import FRAMES, Reading, batches, check_unreadable
 from retrieval_bench._row_store import RowStore
 from retrieval_bench.hashing import json_digest
+from retrieval_bench.turns import working
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +77,8 @@ def pixels(reading: Reading, cache: Path, progress: Callable[[int, int], None]) 
     with store.locked(_log.warning):
         before = store.state.setdefault("done", 0)
         if not store.state["finished"]:
-            _fill(store, reading, progress)
+            with working(_log.warning):
+                _fill(store, reading, progress)
         unreadable = store.state["unreadable"]
         named = _named(unreadable, reading)
         check_unreadable(named, reading)

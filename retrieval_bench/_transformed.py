@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval_bench._row_store import RowStore
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.transform.base import Transform
+from retrieval_bench.turns import working
 from retrieval_bench.types import BLOCK_ROWS, Embeddings
 
 _log = getLogger(__name__)
@@ -35,13 +36,14 @@ def transformed(
     store = RowStore(cache / "transformed" / key, "vectors", np.float32)
     with store.locked(_log.warning):
         if not store.state["finished"]:
-            fit_all(transforms, train.vectors, seed)
-            dim = embeddings.dim
-            for transform in transforms:
-                dim = transform.dim_out(dim)
-            with store.appending(len(embeddings), (dim,)) as append:
-                for start in range(store.state["rows"], len(embeddings), BLOCK_ROWS):
-                    append(_through(transforms, embeddings.vectors[start : start + BLOCK_ROWS]))
+            with working(_log.warning):
+                fit_all(transforms, train.vectors, seed)
+                dim = embeddings.dim
+                for transform in transforms:
+                    dim = transform.dim_out(dim)
+                with store.appending(len(embeddings), (dim,)) as append:
+                    for start in range(store.state["rows"], len(embeddings), BLOCK_ROWS):
+                        append(_through(transforms, embeddings.vectors[start : start + BLOCK_ROWS]))
         return replace(embeddings, vectors=store.read(), blocks=None, fingerprint=key)
 
 

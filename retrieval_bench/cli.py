@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.binding import TRAINING, Binder, choice, encoder_nodes, make_importable, positive
+from retrieval_bench.assembly import assembled, check_values
+from retrieval_bench.binding import Binder, make_importable
 from retrieval_bench.diagnosis import diagnosed
 from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
-from retrieval_bench.overrides import allowed, refuse_sweeps, sweeps
-from retrieval_bench.request import Request, requested
-from retrieval_bench.types import Similarity
+from retrieval_bench.overrides import Swept, allowed, grid, refuse_sweeps, singly, sweeps, swept_by
+from retrieval_bench.request import Request, requested, told_to_hydra, user_cache
+from retrieval_bench.sweep import Outcome, Sweep, run_job, settled
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -31,19 +32,14 @@ _HERE = Path(__file__).resolve().parent
 CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
 
 
-_NO_TARGET = {"_target_": "retrieval_bench.choose.Target"}  # a record of before there were targets
+def _register() -> None:
+    from omegaconf import OmegaConf
 
-
-def _user_cache() -> str:
-    from platformdirs import user_cache_dir
-
-    return user_cache_dir("retrieval_bench")
+    OmegaConf.register_new_resolver("user_cache", user_cache, replace=True)
 
 
 def _requested(overrides: Sequence[str], config_dir: Path | None) -> AbstractContextManager[Request]:
-    from omegaconf import OmegaConf
-
-    OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
+    _register()
     return requested(overrides, config_dir, CONF, lambda rest: [override.key_or_group for override in _parse(rest)])
 
 
@@ -177,34 +173,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         origin: the run whose embeddings are taken over.
     """
     Binder(CONF, allow).check_all(config)
-    similarity = Similarity(choice("similarity", config["similarity"], list(Similarity)))
-    k, cuts = positive("k", config["k"]), positive("cuts", config["cuts"])
-    encoders = {stage: partial(_build, node) for stage, node in encoder_nodes(config).items()}
-    data = _build(config["data"])
-
-    from retrieval_bench.experiment import Experiment, recipe_of
-
-    return Experiment(
-        config=config,
-        data=data,
-        encoders=encoders,
-        embed=_build(config["embed"]),
-        transforms={name: _build(node) for name, node in (config.get("transform") or {}).items()},
-        search={name: _build(node) for name, node in (config.get("search") or {}).items()},
-        metrics={name: _build(node) for name, node in (config.get("metric") or {}).items()},
-        measure=_build(config["measure"]),
-        loggers={name: partial(_build, node) for name, node in (config.get("logger") or {}).items()},
-        similarity=similarity,
-        k=k,
-        cuts=cuts,
-        target=_build(config.get("target") or _NO_TARGET),
-        origin=None if origin is None else origin.record,
-        recipe=partial(recipe_of, {name: config.get(name) for name in TRAINING}, _build)
-        if config.get("trainer")
-        else None,
-        head=partial(_build, config["head"]) if config.get("head") else None,
-        moment=_build(config["moment"]) if config.get("moment") else None,
-    )
+    return assembled(config, _build, None if origin is None else origin.record)
 
 
 def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunRecord:
@@ -222,11 +191,18 @@ def run(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> 
     return run_experiment(experiment(list(overrides), None if config_dir is None else Path(config_dir)))
 
 
-def multirun(overrides: Sequence[str], config_dir: Path | None, task: Callable[[Experiment], None]) -> None:
-    """A sweep through Hydra's own sweepers and launchers; `task` gets each job's experiment.
+def multirun(
+    overrides: Sequence[str], config_dir: Path | None, begin: Callable[[Experiment, list[Outcome]], None]
+) -> tuple[Sweep, list[Outcome]]:
+    """A sweep through Hydra's own sweepers and launchers: its folder, and what became of each job.
+
+    Every swept value is composed and checked before the first job starts; then a job that fails is a row.
+
+    Args:
+        begin: told the first job's experiment and what earlier commands know of the jobs, before any starts.
 
     Raises:
-        RetrievalBenchError: anything that the user can mend; of jobs that fail, the first one's.
+        RetrievalBenchError: anything that the user can mend and that was found before the first job.
     """
     import hydra
     from hydra.errors import HydraException
@@ -234,34 +210,68 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, task: Callable[[
 
     with _requested(overrides, config_dir) as request:
         allow = allowed(_parse(request.overrides))
-        _guard_sweep(request)
-        job = partial(_job, task=task, allow=allow, request=request)
-        argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-        sys.argv = ["retrieval-bench", "-m", *request.overrides, *request.searchpath]
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises instead of printing a traceback and exiting
+        make_importable(allow, config_dir)
+        first, jobs = _checked_jobs(request, allow)
+        typed = [str(o.input_line) for o in _parse(request.overrides) if not o.is_hydra_override()]
+        sweep = Sweep.of(Path(first["paths"]["runs"]), typed)
+        begin(
+            assemble(first, allow, request.origin), [sweep.known(job) or Outcome(i, job) for i, job in enumerate(jobs)]
+        )
+        job = partial(_job, sweep=sweep, allow=allow, request=request)
         try:
-            hydra.main(config_path=str(request.folders[0]), config_name="config", version_base="1.3")(job)()
+            with told_to_hydra(["-m", *request.overrides, *request.searchpath]):
+                hydra.main(config_path=str(request.folders[0]), config_name="config", version_base="1.3")(job)()
         except (HydraException, OmegaConfBaseException) as error:
             raise BadConfig(str(error)) from error
-        finally:
-            sys.argv = argv
-            if full is None:
-                del os.environ["HYDRA_FULL_ERROR"]
+        except BrokenExecutor:
+            pass  # a launcher's process was killed: its job is told as failed, with what it was about
+        return sweep, settled(sweep, jobs or [one.overrides for one in sweep.outcomes()])
 
 
-def _guard_sweep(request: Request) -> None:
-    """Guard every combination of groups before Hydra's callbacks and logging can run."""
+def _checked_jobs(request: Request, allow: Sequence[str]) -> tuple[dict[str, Any], list[list[str]]]:
+    """The first job's configuration, and the overrides of every job; none where the sweeper chooses them on its way.
+
+    Raises:
+        BadConfig: a swept value is wrong, a config file reaches for Hydra, or nothing is to be run.
+    """
     with _initialised(request):
-        for combination in sweeps(_parse(request.overrides), request.folders):
-            params = _compose(combination, request).hydra.sweeper.get("params") or {}
-            swept = [f"{key}={value}" for key, value in params.items()]
-            for inner in sweeps(_parse([*swept, *request.overrides]), request.folders) if swept else ():
+        first, jobs, drawn = None, list[list[str]](), False
+        for swept in _guard_sweep(request):
+            parsed = _parse([*swept.lines, *request.overrides])
+            found = grid(parsed, request.folders)
+            drawn |= swept.drawn or found is None
+            jobs += found or []
+            for one in singly(parsed, request.folders):
+                plain = _plain(_compose(one, request), request)
+                Binder(CONF, allow).check_all(plain)
+                check_values(plain)
+                first = first or plain
+    if first is None or not (jobs or drawn):
+        raise BadConfig("the sweep has no combination: a range or a choice in it is empty")
+    return first, [] if drawn else jobs
+
+
+def _guard_sweep(request: Request) -> list[Swept]:
+    """Guard every combination of groups before Hydra's callbacks and logging can run; what config files sweep over."""
+    found = list[Swept]()
+    for combination in sweeps(_parse(request.overrides), request.folders):
+        alternatives = swept_by(_compose(combination, request).hydra.sweeper)
+        found = found or alternatives
+        for one in alternatives:
+            for inner in sweeps(_parse([*one.lines, *request.overrides]), request.folders) if one.lines else ():
                 _compose(inner, request)
+    return found
 
 
-def _job(config: DictConfig, task: Callable[[Experiment], None], allow: Sequence[str], request: Request) -> None:
+def _job(config: DictConfig, sweep: Sweep, allow: Sequence[str], request: Request) -> Outcome:
+    """One job, in whatever process its launcher runs it."""
+    from hydra.core.hydra_config import HydraConfig
+
+    _register()
     make_importable(allow, request.config_dir)
-    task(assemble(_plain(config, request), allow, request.origin))
+    own = HydraConfig.get()
+    begun = Outcome(int(own.job.num), [str(override) for override in own.overrides.task])
+    return run_job(sweep, begun, lambda: assemble(_plain(config, request), allow, request.origin))
 
 
 def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
@@ -282,7 +292,7 @@ def reopen(record: RunRecord, allow: Sequence[str] = (), root: Path | None = Non
     from retrieval_bench.record import restored
 
     make_importable(allow)
-    cache = os.environ.get("RETRIEVAL_BENCH_CACHE") or _user_cache()  # as conf/config.yaml has it
+    cache = os.environ.get("RETRIEVAL_BENCH_CACHE") or user_cache()  # as conf/config.yaml has it
     paths = {"runs": "runs", "cache": cache}
     config = restored(record.config, record.folder, paths["cache"])
     if root is not None:

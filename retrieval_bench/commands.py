@@ -5,40 +5,22 @@ from __future__ import annotations
 import argparse
 import errno
 import io
-import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrieval_bench.errors import RetrievalBenchError
+from retrieval_bench.running import terminal as _console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from retrieval_bench.experiment import Experiment
-    from retrieval_bench.record import RunRecord
+    from retrieval_bench.sweep import Outcome
 
-WIDTH = 100
 # What the file system may refuse: not a fault of the program, so one message.
 REFUSED = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
     | {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}  # a place that can be no folder
-)
-FILES = (
-    "record.json",
-    "config.yaml",
-    "points.parquet",
-    "queries.parquet",
-    "neighbours.parquet",
-    "moments.parquet",
-    "pareto.png",
-    "report.html",
-    "unreadable.csv",
-    "trained/weights.safetensors",
-    "trained/model_card.md",
-    "trained/history.csv",
 )
 
 
@@ -71,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
-    compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
+    compare = commands.add_parser("compare", help="paired comparison of two runs, or of two folders of runs over seeds")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
     compare.add_argument("--stage-a", help="compare this stage of A …")
@@ -126,56 +108,34 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _console(stderr: bool = False):  # type: ignore[no-untyped-def]  # rich's type, imported late
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        return Console(stderr=stderr, width=WIDTH)
-    return console
-
-
 def _run(args: argparse.Namespace) -> int:
     from retrieval_bench import cli
+    from retrieval_bench.running import any_failed, run_shown
 
     if args.cfg:
         print(cli.shown(args.overrides, args.config_dir), end="")
         return 0
-    failed = []
-
-    def task(experiment: Experiment) -> None:
-        failed.append(_run_one(experiment))
-
     if args.multirun:
-        cli.multirun(args.overrides, args.config_dir, task)
-    else:
-        task(cli.experiment(args.overrides, args.config_dir))
-    return int(any(failed))
+        return _sweep(args)
+    experiment = cli.experiment(args.overrides, args.config_dir)
+    record = run_shown(experiment)
+    return int(bool(experiment.config["strict"]) and any_failed(record))
 
 
-def _run_one(experiment: Experiment) -> bool:
-    """Run, print, and tell whether an index failed under strict=true."""
-    from retrieval_bench.pipeline import run_experiment
-    from retrieval_bench.report.progress import StageProgress
+def _sweep(args: argparse.Namespace) -> int:
+    """Exit code 2 if every job failed, 1 if some did, or an index under strict=true."""
+    from retrieval_bench import cli
+    from retrieval_bench.report.sweep import render_sweep
+    from retrieval_bench.sweep import FAILED
+    from retrieval_bench.sweep_estimate import expected
 
-    with StageProgress() as progress:
-        record = run_experiment(experiment, progress, partial(_say, progress.console))
-    _show(record, experiment)
-    return bool(experiment.config["strict"]) and any(row["status"] == "failed" for row in record.rows)
+    def begin(experiment: Experiment, known: list[Outcome]) -> None:
+        _console(stderr=True).print(expected(experiment, known), highlight=False, markup=False, soft_wrap=True)
 
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
-
-
-def _show(record: RunRecord, experiment: Experiment) -> None:
-    from retrieval_bench.report.remarks import run_facts
-    from retrieval_bench.report.table import render_table
-    from retrieval_bench.wanted import asked
-
-    facts = run_facts(record, [str(record.folder / name) for name in FILES if (record.folder / name).exists()])
-    console = _console()
-    console.print(render_table(asked(experiment, record), facts, width=min(console.width, WIDTH)))
+    sweep, outcomes = cli.multirun(args.overrides, args.config_dir, begin)
+    _console().print(render_sweep(outcomes, sweep.write_table(outcomes)))
+    failed = [one for one in outcomes if one.status == FAILED]
+    return 2 if failed and len(failed) == len(outcomes) else int(bool(failed) or any(one.strict for one in outcomes))
 
 
 def _query(args: argparse.Namespace) -> int:
@@ -206,10 +166,10 @@ def _report(args: argparse.Namespace) -> int:
 
 
 def _compare(args: argparse.Namespace) -> int:
-    from retrieval_bench.comparison import compare
+    from retrieval_bench.comparison_groups import compare_any
     from retrieval_bench.report.comparison import render_comparison
 
-    _console().print(render_comparison(compare(args.a, args.b, args.stage_a, args.stage_b)))
+    _console().print(render_comparison(compare_any(args.a, args.b, args.stage_a, args.stage_b)))
     return 0
 
 

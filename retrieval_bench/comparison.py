@@ -92,7 +92,7 @@ def compare(
         rows += found
         costs += _costs(left, right)
     machine = _differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
-    table = _judged(rows, bool(machine))
+    table = judged(rows, bool(machine))
     table.attrs = {"run_a": records[0].run_id, "run_b": records[1].run_id, "comparisons": len(table)}
     table.attrs |= {"differs": differs, "machine_differs": machine, "not_compared": sorted(alone), "costs": costs}
     return table
@@ -256,7 +256,7 @@ def _numbers(found: Difference) -> Row:
     return {"difference": found.value} | {name: getattr(found, name) for name in names}
 
 
-def _judged(rows: list[Row], other_machine: bool) -> pd.DataFrame:
+def judged(rows: list[Row], other_machine: bool) -> pd.DataFrame:
     """The rows as a table, with p_holm and a verdict in words."""
     table = pd.DataFrame(rows, columns=[c for c in COLUMNS if c not in {"p_holm", "verdict"}])
     corrected = holm(table["p"].to_numpy(np.float64))

@@ -29,6 +29,8 @@ def diagnosed(
         chosen.append(str(override.input_line))
         given = override.value()
         for value in given if isinstance(given, list) else [given]:
+            if (override.key_or_group, str(value)) == ("hydra/launcher", "joblib") and "joblib" not in valid:
+                return "hydra/launcher=joblib is not installed; type: pip install 'retrieval-bench[sweep]'"
             if value is not None and str(value) not in valid:
                 return f"there is no {override.key_or_group}={value}; {nearest(str(value), valid)}"
     try:

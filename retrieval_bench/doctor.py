@@ -45,6 +45,7 @@ EXTRAS = {
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "train": ("pytorch_metric_learning",),
     "video": ("av", "cv2"),
+    "sweep": ("hydra_plugins.hydra_joblib_launcher", "optuna"),
     "peers": ("pytorch_metric_learning",),
 }
 

@@ -76,7 +76,7 @@ class Foresight:
         left = total - done + size.later
         if not left:
             return  # `measuring` tells the rest
-        works = [work for _ in range(size.stages) for work in _everything(self._experiment, size)]
+        works = [work for _ in range(size.stages) for work in everything(self._experiment, size)]
         self._tell((left, left * each), works, size.dim, size.training)
 
     def training(self, task: str, done: int, total: int) -> None:
@@ -145,7 +145,8 @@ def _smaller(experiment: Experiment, gallery: int) -> list[int]:
     return [size for size in sizes(gallery) if size >= min(experiment.k)] if experiment.target.break_even else []
 
 
-def _everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
+def everything(experiment: Experiment, size: Sizes) -> Iterator[Work]:
+    """All that one stage of this size takes, as if nothing of it were finished."""
     for candidate, _, params, points in _indexes(experiment):
         asked = points if experiment.measure.clients is not None else []
         shape = size.gallery, size.queries, size.dim

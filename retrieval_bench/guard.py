@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from retrieval_bench.errors import BadConfig
@@ -39,14 +40,31 @@ def guard_hydra(targets: Iterable[str], given: Any, shipped: Any) -> None:
                 f"a config file sets _target_ {target} within hydra, which is not a Hydra plugin; "
                 "choose one with hydra/launcher=NAME or hydra/sweeper=NAME"
             )
+        _need_plugin(target)
     changed = [key for key in _GUARDED if given[key] != shipped[key]]
     changed += [f"job.{key}" for key in _GUARDED_JOB if given["job"][key] != shipped["job"][key]]
     swept = (given["sweeper"] or {}).get("params") or {}
     changed += [f"sweeper.params.{key}" for key in swept if str(key).lstrip("+~").startswith("hydra")]
+    spaces = (given["sweeper"] or {}).get("spaces") or []
+    spaced = [str(key) for space in spaces for key in space]
+    changed += [f"sweeper.spaces.{key}" for key in spaced if key.lstrip("+~").startswith("hydra")]
     if changed:
         raise BadConfig(
             f"a config file sets hydra.{changed[0]}, which could run foreign code; only the command line may set it"
         )
+
+
+def _need_plugin(target: str) -> None:
+    """Raise BadConfig where a plugin's package is not installed."""
+    package = ".".join(target.split(".")[:2])
+    try:
+        found = find_spec(package) is not None
+    except ModuleNotFoundError:  # no plugin at all is installed
+        found = False
+    if package.startswith("hydra_plugins.") and not found:
+        name = package.partition(".")[2].replace("_", "-")
+        extra = "'retrieval-bench[sweep]'" if name == "hydra-joblib-launcher" else name
+        raise BadConfig(f"{package} is not installed; type: pip install {extra}")
 
 
 def hydra_targets(node: Any, unknown: type[Exception], depth: int = 0) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from retrieval_bench.errors import BadConfig
 
@@ -28,16 +28,70 @@ def sweeps(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]]:
     """
     choices: dict[str, list[str]] = {}  # a later override of the same key wins, as in Hydra
     for override in parsed:
-        key, homes = override.get_key_element(), [folder / override.key_or_group for folder in folders]
-        if override.is_choice_sweep() and override.value_type.name == "GLOB_CHOICE_SWEEP":
-            names = override.value().filter(sorted({file.stem for home in homes for file in home.glob("*.yaml")}))
-            choices[key] = [f"{key}={name}" for name in names]
-        elif override.is_discrete_sweep():
-            swept = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            choices[key] = swept if any(home.is_dir() for home in homes) else swept[:1]
-        elif not override.is_sweep_override():
-            choices[key] = [str(override.input_line)]
+        values = _values(override, folders)
+        group = any((folder / override.key_or_group).is_dir() for folder in folders)
+        if values is not None:
+            choices[override.get_key_element()] = values if group else values[:1]
     return [list(combination) for combination in product(*choices.values())]
+
+
+class Swept(NamedTuple):
+    """What config files sweep over, as overrides; `drawn`: the sweeper chooses combinations on its way."""
+
+    lines: list[str]
+    drawn: bool
+
+
+def swept_by(sweeper: Any) -> list[Swept]:
+    """Of a sweeper's configuration: its parameters, with those of each alternative space."""
+    spaces = sweeper.get("spaces")
+    params = dict(sweeper.get("params") or {})
+    drawn = "objective" in sweeper
+    return [
+        Swept([f"{key}={value}" for key, value in (params | dict(space)).items()], drawn) for space in spaces or [{}]
+    ]
+
+
+def grid(parsed: Sequence[Any], folders: Sequence[Path]) -> list[list[str]] | None:
+    """Overrides of each job, in Hydra's order and without its own; none where a sweeper draws from an interval."""
+    choices: dict[str, list[str]] = {}
+    for override in parsed:
+        if override.is_hydra_override():
+            continue
+        values = _values(override, folders)
+        if values is None:
+            return None
+        choices[override.get_key_element()] = values
+    return [list(combination) for combination in product(*choices.values())]
+
+
+def singly(parsed: Sequence[Any], folders: Sequence[Path]) -> Iterator[list[str]]:
+    """Overrides of the first job, then of one job for each other swept value: as many as there are values, not more."""
+    choices: dict[str, list[str]] = {}
+    for override in parsed:
+        if (values := _values(override, folders)) is not None:
+            choices[override.get_key_element()] = values
+    if not all(choices.values()):
+        return
+    first = {key: values[0] for key, values in choices.items()}
+    yield list(first.values())
+    for key, values in choices.items():
+        for value in values[1:]:
+            yield list((first | {key: value}).values())
+
+
+def _values(override: Any, folders: Sequence[Path]) -> list[str] | None:
+    """What one override becomes in the jobs of a sweep; none for an interval, whose values are drawn."""
+    key = override.get_key_element()
+    if override.is_choice_sweep() and override.value_type.name == "GLOB_CHOICE_SWEEP":
+        homes = [folder / override.key_or_group for folder in folders]
+        names = override.value().filter(sorted({file.stem for home in homes for file in home.glob("*.yaml")}))
+        return [f"{key}={name}" for name in names]
+    if override.is_discrete_sweep():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    if override.is_sweep_override():
+        return None
+    return [str(override.input_line)]
 
 
 def origin_run(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:

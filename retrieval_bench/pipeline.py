@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval_bench._earlier import POINT, add, keep_choices, kept_rows, point
 from retrieval_bench.break_even import crossings, measured_sizes
 from retrieval_bench.collisions import collision_table, sampled_pairs
 from retrieval_bench.data.base import Dataset
@@ -40,25 +41,27 @@ from retrieval_bench.record import (
 )
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.page import write_page
-from retrieval_bench.salvage import readable, recorded
+from retrieval_bench.salvage import recorded
 from retrieval_bench.stages import Prepared, prepare
-from retrieval_bench.wanted import CHOICE, candidates, choice_facts, is_exact, merged, missing, params
+from retrieval_bench.turns import working
+from retrieval_bench.wanted import candidates, choice_facts, is_exact, missing, params
 
 _log = logging.getLogger(__name__)
 
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
 _NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds", "clients", "client_seconds")
 _TABLES = ("queries", "neighbours", "moments", "collisions", "break_even")
-_CROSSING = ("target", "index", "index_params")
 _KEYS = {"break_even": ["target", "stage", "index", "index_params"]}  # of a table whose rows are no points of the run
-_POINT = ["stage", "index", "index_params", "effort", "build_seed"]
 
 
-def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say = quiet) -> RunRecord:
+def run_experiment(
+    experiment: Experiment, progress: Progress = silent, say: Say = quiet, patient: bool = False
+) -> RunRecord:
     """Run what has not been run yet, and write the record.
 
     Args:
         say: told in a line what a user should know before or beside the work: how long it will take, for instance.
+        patient: wait for another process that works in the run's folder, as in a sweep; else that is an error.
 
     Raises:
         RetrievalBenchError: anything that the user can mend. Whatever was finished before is kept.
@@ -74,7 +77,7 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
         _write_unreadable(file, error.items)
         raise TooManyUnreadable(f"{error}; with their reasons: {file}", error.items) from error
     folder = experiment.folder / run_id(experiment, stages)
-    with only_one(folder):
+    with only_one(folder, say if patient else None):
         record, damaged = recorded(folder, say)
         force = bool(experiment.config["force"])
         names = [stage.stage.name for stage in stages]
@@ -86,7 +89,7 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
                 stage.keep_training(folder)
             _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
             foresight.measuring([stage.stage for stage in stages], folder / "results")
-            record = _measured(experiment, stages, folder, record, progress)
+            record = _measured(experiment, stages, folder, record, (progress, say))
         _report(experiment, record, progress)
     return record
 
@@ -121,8 +124,9 @@ def protocol(experiment: Experiment) -> dict[str, Any]:
 
 
 def _measured(
-    experiment: Experiment, stages: Sequence[Prepared], folder: Path, old: RunRecord | None, progress: Progress
+    experiment: Experiment, stages: Sequence[Prepared], folder: Path, old: RunRecord | None, told: tuple[Progress, Say]
 ) -> RunRecord:
+    progress, say = told
     rows: list[dict[str, Any]] = []
     tables: dict[str, list[pd.DataFrame]] = {name: [] for name in _TABLES}
     facts: dict[str, Any] = {}
@@ -131,14 +135,16 @@ def _measured(
         stage = prepared.stage
         extra = most_ignored(stage.truth)
         progress(f"{stage.name}: exact truth", 0, 1)
-        exact = exact_search(stage, deepest, extra)
+        with working(say):
+            exact = exact_search(stage, deepest, extra)
         progress(f"{stage.name}: exact truth", 1, 1)
         place = folder / "results" / stage.name
         goal, pairs = goal_of(experiment.target, stage, exact, experiment.k), sampled_pairs(stage, exact)
         plan = Plan(experiment.similarity, list(experiment.k), extra, experiment.seed, experiment.measure, goal, pairs)
         plan = replace(plan, moments=stage.moments)
         results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
-        stage_points, found = stage_rows(stage, exact, results)
+        with working(say):
+            stage_points, found = stage_rows(stage, exact, results)
         rows += stage_points
         sizes = _break_even(experiment, stage, plan, place, progress)
         found |= {"collisions": collision_table(stage, results), "break_even": sizes}
@@ -184,13 +190,13 @@ def _written(
     common = {"run_id": folder.name, "data": experiment.data.name, "encoder": _encoder_name(experiment)}
     config = portable(experiment.config, folder)
     rows = [common | training_parts(config, row["stage"]) | row for row in found[0]]
-    mine = {_point(row) for row in rows}
+    mine = {point(row) for row in rows}
     if old is not None:
-        rows += with_parts(old.config, _kept_rows(old, rows))
+        rows += with_parts(old.config, kept_rows(old, rows))
         config["search"] = old.config["search"] | config["search"]
-        _keep_choices(old, found[2])
+        keep_choices(old, found[2])
     for name, parts in found[1].items():
-        _add(folder / f"{name}.parquet", parts, _KEYS.get(name, _POINT), mine, old is not None)
+        add(folder / f"{name}.parquet", parts, _KEYS.get(name, POINT), mine, old is not None)
     record = RunRecord(
         run_id=folder.name,
         name=str(experiment.config["name"]),
@@ -207,49 +213,6 @@ def _written(
     write_yaml(folder / "config.yaml", config)
     write_json(folder / "record.json", record.to_json())
     return RunRecord.load(folder)  # what a later command will read, to the last digit
-
-
-def _kept_rows(old: RunRecord, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of an earlier command that are not measured anew; a failure goes when its index is tried again."""
-    mine, again = {_point(row) for row in rows}, {_point(row)[:3] for row in rows}
-    stale = [row["status"] == "failed" and _point(row)[:3] in again for row in old.rows]
-    return [row for row, gone in zip(old.rows, stale, strict=True) if not gone and _point(row) not in mine]
-
-
-def _keep_choices(old: RunRecord, stages: Mapping[str, dict[str, Any]]) -> None:
-    """Add what earlier targets led to."""
-    for stage, facts in stages.items():
-        before = old.stages.get(stage, {})
-        for name, keys in (("choices", CHOICE), ("break_even", _CROSSING)):
-            facts[name] = merged(before.get(name, []), facts[name], keys)
-
-
-def _add(file: Path, parts: Sequence[pd.DataFrame], keys: list[str], mine: set[tuple[Any, ...]], go_on: bool) -> None:
-    """Write a table. What an earlier command wrote stays, but for rows of points that were measured anew."""
-    filled = [part for part in parts if len(part)]
-    before = readable(file) if go_on else None
-    if before is not None and len(before):
-        anew = mine.union(*({_key(row) for row in _distinct(part, keys)} for part in filled))
-        gone = [row for row in _distinct(before, keys) if _key(row) in anew]
-        stale = pd.DataFrame(gone, columns=keys).astype(before[keys].dtypes.to_dict()).assign(_stale=True)
-        marked = before[keys].merge(stale, how="left", on=keys)["_stale"]
-        filled.insert(0, before[marked.isna().to_numpy()])
-    filled = [part for part in filled if len(part)]
-    if filled or file.exists():
-        write_parquet(file, pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=keys))
-
-
-def _distinct(table: pd.DataFrame, keys: list[str]) -> list[dict[Any, Any]]:
-    return table[keys].drop_duplicates().to_dict("records")
-
-
-def _key(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return tuple(None if pd.isna(value) else value for value in row.values())
-
-
-def _point(row: Mapping[Any, Any]) -> tuple[Any, ...]:
-    """What tells the operating points of a run apart, depth k aside: it is the same for all."""
-    return tuple(None if pd.isna(row[column]) else row[column] for column in _POINT)
 
 
 def _encoder_name(experiment: Experiment) -> str:

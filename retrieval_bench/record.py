@@ -100,8 +100,11 @@ def write_yaml(path: Path, value: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def only_one(folder: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold a run folder for this process.
+
+    Args:
+        waiting: told once if another process holds it, which is then waited for; none = that is an error.
 
     Raises:
         RunInUse: another process holds it.
@@ -109,13 +112,20 @@ def only_one(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     make_folder(folder)
+    lock = FileLock(folder / ".lock")
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunInUse(
-            f"another process is working in {folder}; wait for it, or give yours another place: paths.runs=FOLDER"
-        ) from error
+        if waiting is None:
+            raise RunInUse(
+                f"another process is working in {folder}; wait for it, or give yours another place: paths.runs=FOLDER"
+            ) from error
+        waiting(f"another process is working in {folder}; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def digest(*values: Any) -> str:

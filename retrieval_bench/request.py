@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,3 +67,24 @@ def requested(
     with TemporaryDirectory(prefix="retrieval_bench_from_") as folder:
         origin.write(shipped, Path(folder))
         yield Request(rest, config_dir, origin, [Path(folder), *folders])
+
+
+@contextmanager
+def told_to_hydra(arguments: Sequence[str]) -> Iterator[None]:
+    """Hydra's `main` reads the command line; and within this block it raises, instead of a traceback and an exit."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = ["retrieval-bench", *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+
+
+def user_cache() -> str:
+    """Where a user's cache lies on this system."""
+    from platformdirs import user_cache_dir
+
+    return user_cache_dir("retrieval_bench")

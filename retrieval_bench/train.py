@@ -33,6 +33,7 @@ from retrieval_bench.head.base import Head
 from retrieval_bench.loss.base import MINING, Loss, Miner
 from retrieval_bench.optimizer import Optimizer
 from retrieval_bench.sampler import BatchSampler
+from retrieval_bench.turns import working
 from retrieval_bench.types import Similarity
 
 _log = logging.getLogger(__name__)
@@ -197,7 +198,8 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
 
 def _fitted(fitting: Fitting) -> Outcome:
     try:
-        return fit(fitting)
+        with working(_log.warning):
+            return fit(fitting)
     except TrainingDiverged as error:
         file = fitting.folder / "diverged.csv"
         with file.open("w", newline="", encoding="utf-8") as out:

@@ -1,7 +1,7 @@
 """For all tests: processes of a parallel run share the machine, so each computes with one thread."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,14 @@ Log = Callable[[], list[str]]
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_turns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests time nothing that counts, so the processes of a parallel run of the tests do not wait for one another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RETRIEVAL_BENCH_TURNS", str(tmp_path_factory.mktemp("turns")))
+        yield
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ COMPLETED = {  # what the caller adds
 }
 MANY = {"search", "metric", "transform", "logger", "callback"}
 DEFAULTS = yaml.safe_load((CONF / "config.yaml").read_text())["defaults"]
-FILES = sorted(p for p in CONF.rglob("*.yaml") if p.parent != CONF)
+FILES = sorted(p for p in CONF.glob("*/*.yaml"))  # below conf/hydra lie those of Hydra's plugins
 
 
 def load(file: Path) -> dict:

@@ -51,6 +51,7 @@ LAYERS = {
             "stats",
             "seeds",
             "comparison",
+            "comparison_groups",
             "record",
             "track",
             "points",
@@ -62,12 +63,14 @@ LAYERS = {
             "salvage",
             "runs",
             "naming",
+            "turns",
         ),
         2,
     ),
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
-    **dict.fromkeys(("foresight", "origin", "request", "wanted"), 3),
+    **dict.fromkeys(("foresight", "origin", "request", "wanted", "_earlier", "assembly", "running"), 3),
+    **dict.fromkeys(("sweep", "sweep_estimate", "study", "objective"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.
@@ -157,7 +160,9 @@ def test_layers(file: Path) -> None:
         elif layer(here) == 3 and layer(other) == 1:
             assert f"{other}.{rest}".startswith(OPEN_TO_STEPS), f"{here} may not import the concrete {name}"
         elif layer(here) == 4:
-            assert layer(other) in {0, 3, 4} or other in {"record", "comparison"}, f"{here} may not import {name}"
+            assert layer(other) in {0, 3, 4} or other in {"record", "comparison", "comparison_groups"}, (
+                f"{here} may not import {name}"
+            )
         else:
             assert layer(other) <= layer(here), (
                 f"{here} (layer {layer(here)}) may not import {name} (layer {layer(other)})"

@@ -1,0 +1,265 @@
+"""A search for good settings with Optuna: which to try next, what they were worth, kept in a file and gone on with.
+
+A study knows no Hydra and runs nothing: it proposes settings (`ask`) and is told the operating points that they gave
+(`tell`). One such evaluation is worth its best operating point: the smallest objective among those that keep all
+limits; where none does, how far the nearest one is from them. Optuna's trial is everything but the effort of an index,
+which is found by bisection: several evaluations, and none that cannot be the best.
+
+Akiba et al. 2019, "Optuna"; proposals by Bergstra et al. 2011, "Algorithms for hyper-parameter optimization" (TPE).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import inf, isfinite, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retrieval_bench.errors import BadConfig, MissingExtra
+from retrieval_bench.objective import Choice, Interval, Objective, Space, Worth
+from retrieval_bench.record import digest, make_folder
+
+if TYPE_CHECKING:
+    import optuna
+
+SPACE = "space"
+_TRIES = 30  # proposals in a row that are known already: then one that is not is drawn, or the search is over
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Settings to try: parameter → value as it is typed. number: of Optuna's trial; effort: its position, or none."""
+
+    number: int
+    settings: dict[str, str]
+    effort: int | None
+
+
+@dataclass
+class _Open:
+    """A trial whose effort is not found yet. tried: position of the effort → worth; waiting: it is being evaluated."""
+
+    trial: Any
+    space: int
+    settings: dict[str, str]
+    tried: dict[int, Worth]
+    waiting: bool = False
+
+
+class Study:
+    """A search in a file; another process, or the same command later, goes on with it.
+
+    Args:
+        file: of the journal. spaces: alternatives, each a set of parameters; a trial takes one of them.
+        evaluations: in all. startup: trials before the first proposal by TPE. seed: of the proposals.
+
+    Raises:
+        MissingExtra: Optuna is not installed. BadConfig: nothing to choose.
+    """
+
+    def __init__(  # noqa: PLR0917
+        self, file: Path, spaces: Sequence[Space], objective: Objective, evaluations: int, startup: int, seed: int
+    ) -> None:
+        if not any(spaces) or evaluations < 1:
+            raise BadConfig(
+                "a search needs something to choose and an evaluation at least; type hydra.sweeper.trials=20"
+            )
+        self._spaces, self._objective, self._evaluations = list(spaces), objective, evaluations
+        self._startup, self._seed = startup, seed
+        self._keys = [_effort_key(space) if objective.settles_effort else None for space in spaces]
+        self._found: list[tuple[dict[str, str], Worth]] = []
+        self._visited: set[str] = set()
+        self._at = dict[int, int]()  # space → position of the effort that was best in it
+        self._open: list[_Open] = []
+        self._study = self._opened(file)
+        for trial in self._study.get_trials(deepcopy=False):
+            self._recall(trial)
+
+    def _opened(self, file: Path) -> optuna.Study:
+        try:
+            import optuna
+            from optuna.storages.journal import JournalFileBackend
+        except ImportError as error:
+            raise MissingExtra("optuna", "sweep") from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        make_folder(file.parent)
+        asked = [{key: str(each) for key, each in space.items()} for space in self._spaces]
+        with warnings.catch_warnings():  # of features that Optuna calls experimental
+            warnings.simplefilter("ignore")
+            study = optuna.create_study(
+                storage=optuna.storages.JournalStorage(JournalFileBackend(str(file))),
+                study_name=digest(asked, str(self._objective), self._seed),
+                directions=["minimize"] * len(self._objective.columns),
+                load_if_exists=True,
+            )
+            study.sampler = optuna.samplers.TPESampler(
+                seed=self._seed + 1000 * len(study.get_trials(deepcopy=False)),  # what goes on draws anew
+                n_startup_trials=self._startup,
+                multivariate=True,
+                group=True,
+                constraints_func=lambda trial: [float(trial.user_attrs.get("beyond", 0.0))],
+            )
+        return study
+
+    def _recall(self, trial: optuna.trial.FrozenTrial) -> None:
+        """What an earlier command did in a trial."""
+        if "settings" not in trial.user_attrs:
+            return
+        import optuna
+
+        space, settings = int(trial.user_attrs["space"]), dict(trial.user_attrs["settings"])
+        tried = {int(k): (list(map(tuple, w[0])), *w[1:]) for k, w in trial.user_attrs.get("tried", {}).items()}
+        self._visited.add(digest(settings))
+        self._found += [(self._with_effort(space, settings, position), worth) for position, worth in tried.items()]
+        if not trial.state.is_finished():
+            self._open.append(_Open(optuna.Trial(self._study, trial._trial_id), space, settings, tried))
+
+    @property
+    def left(self) -> int:
+        """Evaluations that are still to be made."""
+        return max(0, self._evaluations - len(self._found))
+
+    def ask(self) -> Proposal | None:
+        """Settings that were not tried before and can be better than what is known; none when none are found."""
+        for one in self._open:
+            if not one.waiting and (position := self._next(one)) is not None:
+                return self._propose(one, position)
+        for attempt in range(2 * _TRIES):
+            if attempt >= _TRIES and not self._enqueue_unvisited():
+                return None
+            one = self._drawn()
+            if digest(one.settings) in self._visited:
+                self._study.tell(one.trial, state=_state("FAIL"))
+                continue
+            self._visited.add(digest(one.settings))
+            one.trial.set_user_attr("space", one.space)
+            one.trial.set_user_attr("settings", one.settings)
+            self._open.append(one)
+            return self._propose(one, self._next(one) or 0)
+        return None
+
+    def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What the settings gave: their operating points; none if they failed."""
+        one = next(each for each in self._open if each.trial.number == proposal.number)
+        one.waiting = False
+        one.tried[proposal.effort or 0] = worth = self._objective.worth(rows)
+        one.trial.set_user_attr("tried", {str(position): each for position, each in one.tried.items()})
+        self._found.append((proposal.settings, worth))
+        if worth[1] == 0 and proposal.effort is not None:
+            self._at[one.space] = proposal.effort
+        if self._next(one) is None:
+            self._close(one)
+
+    def best(self) -> list[tuple[dict[str, str], tuple[float, ...]]]:
+        """Settings and values of the best that keep all limits: one, or those that none surpasses in both values."""
+        every = [(settings, values) for settings, (kept, _, _) in self._found for values in kept]
+        best: dict[str, tuple[dict[str, str], tuple[float, ...]]] = {}
+        for settings, values in every:
+            if not any(_surpasses(other, values) for _, other in every):
+                best.setdefault(digest(settings, values), (settings, values))
+        return list(best.values())
+
+    def _propose(self, one: _Open, position: int) -> Proposal:
+        one.waiting = True
+        effort = None if self._keys[one.space] is None else position
+        return Proposal(one.trial.number, self._with_effort(one.space, one.settings, position), effort)
+
+    def _with_effort(self, space: int, settings: Mapping[str, str], position: int) -> dict[str, str]:
+        key = self._keys[space]
+        choice = None if key is None else self._spaces[space][key]
+        return dict(settings) | ({str(key): choice.values[position]} if isinstance(choice, Choice) else {})
+
+    def _next(self, one: _Open) -> int | None:
+        """Position of the effort to try next; none when it is settled.
+
+        Above an effort that keeps the limits all others cost more; below one that does not, none keeps them; and no
+        effort is of use from which on this index costs more than the best one known.
+        """
+        key = self._keys[one.space]
+        choice = None if key is None else self._spaces[one.space][key]
+        if not isinstance(choice, Choice):
+            return None if one.tried else 0
+        low, high = -1, len(choice.values)
+        for position, (_, beyond, cost) in one.tried.items():
+            low = max(low, position) if beyond > 0 else low
+            high = min(high, position) if beyond == 0 or self._too_dear(cost) else high
+        left = range(low + 1, high)
+        if not left:
+            return None
+        if not one.tried and one.space in self._at:
+            return self._at[one.space]
+        known = self._at.get(one.space)
+        if one.tried and known is not None:  # neighbours of what was best in an index of this kind
+            return left[-1] if high <= known else left[0] if low >= known else left[len(left) // 2]
+        return left[len(left) // 2]
+
+    def _too_dear(self, cost: float) -> bool:
+        """No better than the best that keeps the limits; of two objectives, nothing is too dear."""
+        least = min((values[0] for _, (kept, _, _) in self._found for values in kept), default=inf)
+        return len(self._objective.columns) == 1 and cost >= least
+
+    def _close(self, one: _Open) -> None:
+        self._open.remove(one)
+        kept = [values for worth in one.tried.values() for values in worth[0]]
+        beyond = min(worth[1] for worth in one.tried.values())
+        cost = min(worth[2] for worth in one.tried.values())
+        if not isfinite(beyond) or not isfinite(cost):
+            self._study.tell(one.trial, state=_state("FAIL"))
+            return
+        one.trial.set_user_attr("beyond", beyond)
+        self._study.tell(one.trial, list(min(kept)) if kept else [cost] * len(self._objective.columns))
+
+    def _drawn(self) -> _Open:
+        trial = self._study.ask()
+        number = int(trial.suggest_categorical(SPACE, list(range(len(self._spaces)))))
+        settings = {}
+        for key, each in self._spaces[number].items():
+            name = f"{number}:{key}"
+            if key == self._keys[number]:
+                continue
+            if isinstance(each, Interval):
+                whole = trial.suggest_int(name, int(each.low), int(each.high), log=each.log) if each.whole else None
+                value = trial.suggest_float(name, each.low, each.high, log=each.log) if whole is None else whole
+                settings[key] = str(value)
+            elif each.ordered:
+                settings[key] = each.values[trial.suggest_int(name, 0, len(each.values) - 1)]
+            else:
+                settings[key] = each.values[int(trial.suggest_categorical(name, list(range(len(each.values)))))]
+        return _Open(trial, number, settings, {})
+
+    def _enqueue_unvisited(self) -> bool:
+        """Have a setting proposed that was never tried, where all can be listed; whether there is one."""
+        left = []
+        for number, space in enumerate(self._spaces):
+            free = {key: each for key, each in space.items() if key != self._keys[number]}
+            listed = [range(len(each.values)) for each in free.values() if isinstance(each, Choice)]
+            if len(listed) < len(free) or prod(map(len, listed)) > 10_000:
+                return True  # TPE goes on drawing from the interval
+            for places in product(*listed):
+                typed = {key: each.values[i] for (key, each), i in zip(free.items(), places, strict=True)}  # type: ignore[union-attr]
+                if digest(typed) not in self._visited:
+                    names = {f"{number}:{key}": i for key, i in zip(free, places, strict=True)}
+                    left.append({SPACE: number, **names})
+        if left:
+            rng = np.random.default_rng([self._seed, len(self._visited)])
+            self._study.enqueue_trial(left[int(rng.integers(len(left)))])
+        return bool(left)
+
+
+def _state(name: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
+
+
+def _effort_key(space: Space) -> str | None:
+    return next((key for key, each in space.items() if isinstance(each, Choice) and each.effort), None)
+
+
+def _surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

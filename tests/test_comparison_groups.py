@@ -1,0 +1,66 @@
+"""Groups of runs over seeds against each other: paired within a seed, Student's interval across."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retrieval_bench.comparison_groups import compare_any
+from retrieval_bench.errors import BadConfig, UnlikeProtocols
+
+IDS = np.arange(40)
+
+
+def write(folder: Path, seed: int, rate: float, **changes: object) -> Path:
+    """A run whose exact search finds the first `rate` of its queries."""
+    found = (np.arange(40) < rate * 40).astype(float)
+    key = {"stage": "trained", "index": "exact", "index_params": "{}", "build_seed": 0, "effort": None, "k": 10}
+    table = pd.DataFrame({"query_id": IDS, "hit_rate@1": found, "exact_hit_rate@1": found, "ann_recall": 1.0})
+    record = {
+        "run_id": f"{folder.name}{seed}", "name": "test", "config": {"loss": folder.name, "seed": seed, "search": {}},
+        "protocol": {"k": [10]}, "data_fingerprint": "f", "environment": {}, "seeds": {"run": seed},
+        "stages": {"trained": {}}, "rows": [], "schema": 1,
+    }  # fmt: skip
+    place = folder / str(seed)
+    place.mkdir(parents=True)
+    table.assign(**key, **{"pass": -1}).to_parquet(place / "queries.parquet")
+    (place / "record.json").write_text(json.dumps(record | changes))
+    return place
+
+
+def test_the_interval_is_students_over_the_differences_of_the_seeds(tmp_path: Path) -> None:
+    for seed, (low, high) in enumerate([(0.5, 0.6), (0.4, 0.6), (0.6, 0.9)]):
+        write(tmp_path / "a", seed, low)
+        write(tmp_path / "b", seed, high)
+    found = compare_any(tmp_path / "a", tmp_path / "b")
+    row = found[(found["index"] == "(encoder)") & (found["metric"] == "hit_rate@1")].iloc[0]
+    half = 4.302652730 * 0.1 / np.sqrt(3)  # differences 0.1, 0.2 and 0.3; t of two degrees of freedom
+    np.testing.assert_allclose([row["difference"], row["lo"], row["hi"]], [0.2, 0.2 - half, 0.2 + half])
+    np.testing.assert_allclose(row["p"], 0.0741799, rtol=1e-5)  # of t = 2 √3, two degrees of freedom
+    assert row["n"] == 3 and found.attrs["seeds"] == [0, 1, 2]
+    assert found.attrs["differs"]["loss"] == ["a", "b"]
+
+
+def test_seeds_that_one_side_lacks_are_named_and_one_in_common_is_too_few(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        write(tmp_path / "a", seed, 0.5)
+    write(tmp_path / "b", 0, 0.75)
+    with pytest.raises(UnlikeProtocols, match=r"\[0, 1, 2\] and \[0\]: two in common are needed"):
+        compare_any(tmp_path / "a", tmp_path / "b")
+    write(tmp_path / "b", 1, 0.75)
+    assert "seed 2" in compare_any(tmp_path / "a", tmp_path / "b").attrs["not_compared"]
+
+
+def test_other_queries_and_other_settings_are_refused(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write(tmp_path / "a", seed, 0.5)
+        file = write(tmp_path / "b", seed, 0.5) / "queries.parquet"
+        table = pd.read_parquet(file)
+        table.assign(query_id=table["query_id"] + 1).to_parquet(file)
+    with pytest.raises(UnlikeProtocols, match="the queries differ: 1 of 40 only in a0"):
+        compare_any(tmp_path / "a", tmp_path / "b")
+    write(tmp_path / "a", 2, 0.5, config={"loss": "another", "seed": 2})
+    with pytest.raises(BadConfig, match=r"differ in more than their seed.*name=GROUP"):
+        compare_any(tmp_path / "a", tmp_path / "b")

@@ -1,0 +1,90 @@
+"""A search finds the best point of a grid whose answer is known, with few evaluations, and goes on after a kill."""
+
+from pathlib import Path
+
+import pytest
+
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.objective import Choice, Interval, Objective
+from retrieval_bench.study import Study
+
+EFFORTS = tuple(f"[{2**i}]" for i in range(8))
+SPACES = [
+    {"search": Choice((name,)), "m": Choice(("8", "16", "32", "64"), True), "efforts": Choice(EFFORTS, True, True)}
+    for name in ("[hnsw]", "[ivf]", "[lsh]")
+]
+BASE = {"[hnsw]": 1.0, "[ivf]": 1.6, "[lsh]": 2.5}
+WANTED = Objective(("latency_p50_ms",), {"ann_loss_map_at_r": 0.01})
+
+
+def point(settings: dict[str, str]) -> dict[str, float]:
+    """Costs rise and losses fall with the effort, and with m."""
+    effort, m = EFFORTS.index(settings["efforts"]), int(settings["m"])
+    loss = 0.2 / (2**effort * (m / 8) ** 0.7)
+    return {"latency_p50_ms": BASE[settings["search"]] * (1 + m / 40) * (1 + 0.4 * effort), "ann_loss_map_at_r": loss}
+
+
+def grid() -> list[dict[str, str]]:
+    return [{"search": name, "m": m, "efforts": e} for name in BASE for m in ("8", "16", "32", "64") for e in EFFORTS]
+
+
+def best_of_grid() -> dict[str, str]:
+    kept = [one for one in grid() if point(one)["ann_loss_map_at_r"] <= 0.01]
+    return min(kept, key=lambda one: point(one)["latency_p50_ms"])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_the_grid_in_a_quarter_of_it(seed: int, tmp_path: Path) -> None:
+    study = Study(tmp_path / "journal", SPACES, WANTED, len(grid()) // 4, 4, seed)
+    tried = []
+    while study.left and (proposal := study.ask()) is not None:
+        tried.append(tuple(proposal.settings.items()))
+        study.tell(proposal, [point(proposal.settings)])
+    assert len(set(tried)) == len(tried) <= len(grid()) // 4, "nothing is tried twice"
+    [(settings, values)] = study.best()
+    assert settings == best_of_grid() and values == (point(settings)["latency_p50_ms"],)
+
+
+def test_a_killed_search_goes_on(tmp_path: Path) -> None:
+    first = Study(tmp_path / "journal", SPACES, WANTED, 8, 2, 0)
+    before = []
+    for _ in range(5):
+        proposal = first.ask()
+        assert proposal is not None
+        before.append(tuple(proposal.settings.items()))
+        first.tell(proposal, [point(proposal.settings)])
+    assert first.ask() is not None, "asked, and killed before it was told"
+    again = Study(tmp_path / "journal", SPACES, WANTED, 8, 2, 0)
+    assert again.left == 3
+    while again.left and (proposal := again.ask()) is not None:
+        assert tuple(proposal.settings.items()) not in before
+        again.tell(proposal, [point(proposal.settings)])
+    assert Study(tmp_path / "journal", SPACES, WANTED, 8, 2, 0).left == again.left == 0
+
+
+def test_what_fails_is_never_best_and_two_objectives_leave_a_front(tmp_path: Path) -> None:
+    space = [{"m": Choice(("1", "2", "3", "4"), True)}]
+    study = Study(tmp_path / "journal", space, Objective(("latency_p50_ms", "ann_recall")), 4, 4, 0)
+    gives = {"1": (1.0, 0.5), "2": (2.0, 0.9), "3": (3.0, 0.8)}  # m=3 is surpassed by m=2; m=4 fails
+    while study.left and (proposal := study.ask()) is not None:
+        found = gives.get(proposal.settings["m"])
+        study.tell(proposal, [] if found is None else [{"latency_p50_ms": found[0], "ann_recall": found[1]}])
+    assert {settings["m"]: values for settings, values in study.best()} == {"1": (1.0, -0.5), "2": (2.0, -0.9)}
+
+
+def test_an_interval_is_drawn_within_its_ends(tmp_path: Path) -> None:
+    space = [{"m": Interval(4, 64, True, True), "rate": Interval(0.25, 0.5)}]
+    study = Study(tmp_path / "journal", space, Objective(("latency_p50_ms",)), 4, 2, 0)
+    while study.left and (proposal := study.ask()) is not None:
+        m, rate = int(proposal.settings["m"]), float(proposal.settings["rate"])
+        assert 4 <= m <= 64 and 0.25 <= rate <= 0.5
+        study.tell(proposal, [{"latency_p50_ms": float(m)}])
+
+
+def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="one or two different columns"):
+        Objective(())
+    with pytest.raises(BadConfig, match="did you mean latency_p50_ms"):
+        Objective(("latency_p5_ms",)).worth([{"latency_p50_ms": 1.0, "index": "exact"}])
+    with pytest.raises(BadConfig, match="needs something to choose"):
+        Study(tmp_path / "journal", [{}], WANTED, 4, 2, 0)

@@ -1,0 +1,125 @@
+"""Sweeps: a failed job is a row and the others go on; what is finished is not done again; mistakes are told at once."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retrieval_bench.cli import CONF, _checked_jobs, _requested
+from retrieval_bench.commands import main
+from retrieval_bench.sweep import BEGUN, FAILED, OK, Outcome, Sweep, run_job, settled
+
+TINY = ["data=digits", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none", "embed.engine=torch"]
+TINY += ["data.n_test=100", "measure.max_queries=20", "measure.passes=1", "logger=[]", "search=[exact]"]
+
+
+@pytest.fixture(autouse=True)
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("RETRIEVAL_BENCH_DATA", raising=False)
+
+
+def jobs() -> list[dict[str, str]]:
+    (file,) = Path("runs/sweeps").glob("*/jobs.csv")
+    with file.open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def test_a_job_that_fails_is_a_row_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["run", "-m", *TINY, "k=[2],[500]", "seed=0"]  # 100 items: 500 neighbours are not there
+    assert main(command) == 1
+    told = capsys.readouterr()
+    assert "2 jobs" in told.err and "1 failed" in told.out and "k=500 is larger than the gallery" in told.out
+    assert [(row["status"], "k=500" in row["error"]) for row in jobs()] == [(OK, False), (FAILED, True)]
+    written = {file: file.stat().st_mtime_ns for file in Path("runs/adhoc").rglob("*.parquet")}
+    assert main(command) == 1
+    assert "2 jobs, 1 of them finished before" in capsys.readouterr().err
+    assert written and {file: file.stat().st_mtime_ns for file in Path("runs/adhoc").rglob("*.parquet")} == written
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=range(0,0)"], "no combination"),
+        (["seed=0,1", "+serch=1,2"], "there is no 'serch' in a configuration"),
+        (["search.hnsw.mm=1,2"], "mm"),
+        (["sed=0,1"], "did you mean seed"),
+        (["seed=0,1", "+search.exact.speed=3"], "search.exact has no parameter 'speed'"),
+        (["k=[2],[two]"], "whole numbers from 1 are needed"),
+        (["hydra/launcher=slurm", "seed=0,1"], "pip install hydra-submitit-launcher"),
+    ],
+)
+def test_mistakes_are_told_before_the_first_job(
+    overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "-m", *TINY, *overrides]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs/adhoc").exists()
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "sweep").glob("*.yaml")))
+def test_every_sweep_binds(name: str) -> None:
+    head = (CONF / "sweep" / f"{name}.yaml").read_text()
+    assert "# Question:" in head and "# Command:" in head
+    with _requested([f"sweep={name}"], None) as request:
+        first, jobs = _checked_jobs(request, ())
+    assert first["name"] == name and (len(jobs) > 1 or name == "cheapest_index")
+
+
+@pytest.mark.parametrize("name", ["joblib", "local_processes", "slurm", "ray_cluster"])
+def test_every_launcher_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval_bench.guard._need_plugin", lambda target: None)  # most are not installed
+    with _requested([f"hydra/launcher={name}", "seed=0,1"], None) as request:
+        assert len(_checked_jobs(request, ())[1]) == 2
+
+
+def test_any_exception_of_a_job_is_its_error_with_the_traceback_kept(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "sweep")
+
+    def broken() -> None:
+        raise ZeroDivisionError("a fault of a part")
+
+    found = run_job(sweep, Outcome(3, ["seed=1"]), broken)
+    assert found.status == FAILED and found.error is not None and "ZeroDivisionError: a fault of a part" in found.error
+    assert sweep.known(["seed=1"]) == found
+    (text,) = (tmp_path / "sweep" / "jobs").glob("*.txt")
+    assert "in broken" in text.read_text()
+
+
+def test_a_killed_job_and_one_that_never_began_are_told(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "sweep")
+    sweep.write(Outcome(0, ["seed=0"], status=BEGUN))
+    found = settled(sweep, [["seed=0"], ["seed=1"]])
+    assert [(one.status, one.error) for one in found] == [
+        (FAILED, "its process ended before it was done"),
+        (FAILED, "it was not begun"),
+    ]
+
+
+@pytest.mark.slow
+def test_parallel_jobs_encode_once_and_survive_a_kill(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    (tmp_path / "counting").mkdir()
+    code = (
+        "import retrieval_bench._encode as e\n_old = e._encode\n"
+        "def _encode(store, engine, job):\n    print('ENCODES', store.folder.name, flush=True)\n"
+        "    return _old(store, engine, job)\ne._encode = _encode\n"
+    )
+    (tmp_path / "counting" / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join([str(tmp_path / "counting"), *sys.path])
+    command = [sys.executable, "-m", "retrieval_bench.commands", "run", "-m", *TINY[:-1], "search=[exact],[hnsw]"]
+    command += ["stage=[pretrained]", "similarity=cosine,dot", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    encodes = [line for line in done.stdout.splitlines() if line.startswith("ENCODES")]
+    assert len(encodes) == 1, "four jobs at once, one encoder and one data set"
+    records = [json.loads(file.read_text()) for file in Path("runs/adhoc").glob("*/record.json")]
+    indexes = [{row["index"] for row in record["rows"]} for record in records]
+    assert indexes == [{"null", "exact", "hnsw"}] * 2, "jobs of one run wait for one another, and both are kept"

@@ -15,7 +15,7 @@ from retrieval_bench.binding import Binder, make_importable
 from retrieval_bench.diagnosis import diagnosed
 from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
-from retrieval_bench.overrides import Swept, allowed, grid, refuse_sweeps, singly, sweeps, swept_by
+from retrieval_bench.overrides import Swept, allowed, grid, one_run, refuse_sweeps, singly, sweeps, swept_by
 from retrieval_bench.request import Request, requested, told_to_hydra, user_cache
 from retrieval_bench.sweep import Outcome, Sweep, run_job, settled
 
@@ -172,6 +172,7 @@ def assemble(config: dict[str, Any], allow: Sequence[str] = (), origin: Origin |
         allow: targets of the user's own that the user typed.
         origin: the run whose embeddings are taken over.
     """
+    config = one_run(config)
     Binder(CONF, allow).check_all(config)
     return assembled(config, _build, None if origin is None else origin.record)
 
@@ -274,12 +275,10 @@ def _job(config: DictConfig, sweep: Sweep, allow: Sequence[str], request: Reques
     return run_job(sweep, begun, lambda: assemble(_plain(config, request), allow, request.origin))
 
 
-def shown(overrides: Sequence[str], config_dir: Path | None = None) -> str:
-    """The composed configuration as yaml."""
-    import yaml
-
+def composed(overrides: Sequence[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """The plain configuration of one run. Raises BadConfig."""
     with _requested(overrides, config_dir) as request:
-        return str(yaml.safe_dump(_composed(request), sort_keys=False))
+        return _composed(request)
 
 
 def reopen(record: RunRecord, allow: Sequence[str] = (), root: Path | None = None) -> Experiment:

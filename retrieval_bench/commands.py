@@ -109,13 +109,20 @@ def _escape(text: str) -> str:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import yaml
+
     from retrieval_bench import cli
+    from retrieval_bench.overrides import several
     from retrieval_bench.running import any_failed, run_shown
 
     if args.cfg:
-        print(cli.shown(args.overrides, args.config_dir), end="")
+        print(yaml.safe_dump(cli.composed(args.overrides, args.config_dir), sort_keys=False), end="")
         return 0
     if args.multirun:
+        return _sweep(args)
+    named = any(text.startswith("experiment=") for text in args.overrides)
+    if named and (runs := several(args.overrides, cli.composed(args.overrides, args.config_dir))):
+        args.overrides = runs
         return _sweep(args)
     experiment = cli.experiment(args.overrides, args.config_dir)
     record = run_shown(experiment)
@@ -197,11 +204,9 @@ def _data(args: argparse.Namespace) -> int:
 
 def _prepare(overrides: list[str]) -> None:
     """Fetch what can be fetched, and look whether all of it is there."""
-    import yaml
-
     from retrieval_bench import cli
 
-    fetched = ["data.download=true"] if "download" in yaml.safe_load(cli.shown(overrides))["data"] else []
+    fetched = ["data.download=true"] if "download" in cli.composed(overrides)["data"] else []
     data = cli.experiment([*overrides, *fetched]).data
     _console().print(f"{data.name} is ready: {data.protocol}", markup=False, highlight=False, soft_wrap=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,6 +92,26 @@ def _values(override: Any, folders: Sequence[Path]) -> list[str] | None:
     if override.is_sweep_override():
         return None
     return [str(override.input_line)]
+
+
+def one_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run, without the list of experiments. Raises BadConfig: it consists of several."""
+    if names := config.get("experiments"):
+        raise BadConfig(
+            f"this experiment is several runs; type retrieval-bench run, or run each: experiment={', '.join(names)}"
+        )
+    return {key: value for key, value in config.items() if key != "experiments"}
+
+
+def several(overrides: Sequence[str], config: Mapping[str, Any]) -> list[str]:
+    """The sweep over the runs that an experiment consists of, as overrides; empty where it is one run.
+
+    >>> several(["experiment=both", "seed=1"], {"experiments": ["one", "other"]})
+    ['seed=1', 'experiment=one,other']
+    """
+    names = config.get("experiments") or ()
+    rest = [text for text in overrides if not text.startswith("experiment=")]
+    return [*rest, f"experiment={','.join(names)}"] if names else []
 
 
 def origin_run(overrides: Sequence[str]) -> tuple[Path | None, list[str]]:

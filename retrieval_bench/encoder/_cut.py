@@ -23,7 +23,8 @@ def cut(backbone: nn.Module, layer: str, channels: int) -> tuple[nn.Module, int]
         channels: of the images.
 
     Returns:
-        The model, images [b, channels, size, size] → {MAP: [b, c, h, w]}, with the tensors' names of the whole one; and c.
+        The model, images [b, channels, size, size] → {MAP: [b, c, h, w]}, with the names of the whole one's tensors;
+        and c.
 
     Raises:
         BadConfig: there is no such layer (names the nearest ones), it gives no map, or the model cannot be cut.

@@ -9,6 +9,8 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrieval_bench.record import RunRecord
+from retrieval_bench.report.classes import class_table_of_runs, render_classes
 from retrieval_bench.report.seeds import seed_rows, seed_table
 from retrieval_bench.sweep import FAILED, Outcome
 
@@ -35,12 +37,24 @@ def render_sweep(outcomes: Sequence[Outcome], file: Path) -> RenderableType:
         parts += [seed_table(found)]
         if (found["seeds"] > 1).any():
             parts.append(Text("± over seeds: Student's 95 % interval; of one seed: the run's own", "dim"))
+    if classes := class_table_of_runs(_named(settings, outcomes)):
+        parts += [Text(f"By class: {classes.metric} with exact search", "bold"), render_classes(classes, counts=False)]
     for one in bad:
         parts.append(Text(f"failed: #{one.job} {' '.join(one.overrides)}: {one.error}", "red"))
     if bad:
         parts.append(Text("Mend it and type the same command again: what is finished is not done again."))
     parts.append(Text(f"jobs: {file}", "dim"))
     return Group(*parts)
+
+
+def _named(settings: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, RunRecord]:
+    """Finished runs by the values that were set for each."""
+    found: dict[str, RunRecord] = {}
+    for told, one in zip(settings, outcomes, strict=True):
+        if one.run is not None:
+            values = " ".join(part.partition("=")[2] for part in told.split())
+            found.setdefault(values, RunRecord.load(Path(one.run)))
+    return found
 
 
 def told_settings(jobs: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:

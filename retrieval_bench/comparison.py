@@ -28,7 +28,7 @@ _KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns"}
 _NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
 # Not settings: counts and checks of the results, what was measured with the clock, and what a training found.
 _FOUND: tuple[str, ...] = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "by_class")
-_FOUND += ("encode_ms", "disagreement", "training")
+_FOUND += ("encode_ms", "disagreement", "training", "truncated", "video")
 COSTS = ("index_bytes", "build_s", "peak_rss_bytes")
 _MACHINE = ("cpu", "cores", "system")
 Row = dict[str, Any]

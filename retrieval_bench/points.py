@@ -36,8 +36,10 @@ class Stage:
 
     Attributes:
         truth: relevance and what to ignore, or none. metrics: name → label metric, empty where there are no labels.
-        encode_ms: milliseconds to encode one query; NaN where nothing is encoded.
+        encode_ms: milliseconds until one query is a vector: to encode it, of a video also to decode it and to compute
+            its flow, of a moment query all its windows; NaN where nothing is encoded.
         moments: what queries and gallery are windows of, if they are; `truth` and `metrics` judge windows.
+        video_hours: length of the gallery's videos; NaN of images.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Stage:
     seed: int
     encode_ms: float
     moments: MomentSearch | None = None
+    video_hours: float = float("nan")
 
     @property
     def halved(self) -> NDArray[np.int64]:

@@ -62,6 +62,7 @@ LAYERS = {
             "salvage",
             "runs",
             "naming",
+            "video_cost",
         ),
         2,
     ),

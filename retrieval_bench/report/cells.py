@@ -98,6 +98,7 @@ def index_cells(metrics: Sequence[str], k: int | None) -> list[Cell]:
         Cell("empty %", "queries without any answer", "empty_rate", _percent),
         Cell("build s", "seconds to build", "build_s", _seconds),
         Cell("size", "bytes of the saved index", "index_bytes", _size),
+        Cell("size an hour", "bytes of the saved index for an hour of video", "bytes_per_hour", _size),
         Cell("peak memory", "of the process, above its imports", "peak_rss_bytes", _size),
     ]
 

@@ -98,3 +98,7 @@ def test_gradients_reach_every_parameter(make) -> None:
 def test_wrong_values_are_refused(make, message: str) -> None:
     with pytest.raises(BadConfig, match=message):
         make()
+
+
+def test_mean_without_float64() -> None:
+    assert over.widest(torch.device("mps")) == torch.float32 and over.widest(torch.device("cpu")) == torch.float64

@@ -8,12 +8,12 @@ from math import isfinite
 from typing import Any
 
 from retrieval_bench.moment_points import HEADLINE
+from retrieval_bench.naming import is_moment
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import COST, break_even, hint
 from retrieval_bench.report.columns import tail
 from retrieval_bench.report.families import COLOURS, NOT_RANKED, by_family, functional
 from retrieval_bench.report.figure import pareto_front, ranked
-from retrieval_bench.report.moments import is_moment
 from retrieval_bench.report.rows import (
     Row,
     depth,

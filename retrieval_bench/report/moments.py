@@ -19,15 +19,6 @@ BY_LENGTH = ("moment_hit_rate_iou0.5_{}@1", "moment_average_precision_{}")
 EXACT = "exact lists"  # in place of an index
 
 
-def is_moment(metric: str) -> bool:
-    """Whether a metric judges moments, not windows.
-
-    >>> is_moment("moment_iou@5"), is_moment("video_hit_rate@1"), is_moment("hit_rate@1")
-    (True, True, False)
-    """
-    return metric.startswith(("moment_", "video_"))
-
-
 def asked(rows: Sequence[Row]) -> int:
     """How many moment queries there are; 0 where single vectors are searched."""
     return int(max((n for row in rows if isfinite(n := number(row, "n_moments"))), default=0))

@@ -14,12 +14,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from retrieval_bench.naming import is_moment
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.classes import ClassTable, render_classes
 from retrieval_bench.report.columns import index_tables, simple, width_of
 from retrieval_bench.report.families import NOT_RANKED, by_family, functional
-from retrieval_bench.report.moments import asked, is_moment, meaning, moment_table, told_sizes
+from retrieval_bench.report.moments import asked, meaning, moment_table, told_sizes
 from retrieval_bench.report.rows import (
     Row,
     depth,

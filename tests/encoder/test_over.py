@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from retrieval_bench.encoder.over import Max, Mean, Recurrent
+from retrieval_bench.encoder.over import Max, Mean, Recurrent, widest
 from retrieval_bench.errors import BadConfig
 
 LENGTHS = torch.tensor([4, 2, 3])
@@ -101,4 +101,4 @@ def test_wrong_values_are_refused(make, message: str) -> None:
 
 
 def test_mean_without_float64() -> None:
-    assert over.widest(torch.device("mps")) == torch.float32 and over.widest(torch.device("cpu")) == torch.float64
+    assert widest(torch.device("mps")) == torch.float32 and widest(torch.device("cpu")) == torch.float64

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+OVER_TIME = "over time"  # beside the inputs: the step that makes a clip's vector of its frames'
 _AT_ONCE = 256  # clips put together in one step
 _TIMED = 21
 _FRAMES = 64  # of one clip, encoded in one step
@@ -125,14 +126,16 @@ def clip_vectors(  # noqa: PLR0917
         raise CorruptInput("the encoder gives NaN or infinite vectors of clips; its weights are damaged")
     frames = np.zeros(len(items), np.int64)
     frames[features.kept] = 1
+    parts_ms = {name: part.encode_ms for name, part in features.parts.items()} | {OVER_TIME: join_ms}
     return Encoded(
         vectors=vectors,
         frames=frames,
         unreadable=features.unreadable,
         encoded=features.encoded,
         engine={name: part.engine for name, part in features.parts.items()},
-        encode_ms=join_ms + sum(part.encode_ms for part in features.parts.values()),
+        encode_ms=sum(parts_ms.values()),
         key=store.folder.name,
+        parts_ms=parts_ms,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
-from retrieval_bench.stats import ALPHA, RESAMPLES, Interval, Values, resample_weights
+from retrieval_bench.seeds import added, paired_seeds, seed_interval
+from retrieval_bench.stats import ALPHA, RESAMPLES, Difference, Interval, Values, resample_weights
 
 
 def cluster_columns(columns: Mapping[str, Values], owner: NDArray[np.int64], seed: int) -> dict[str, Interval]:
@@ -26,6 +28,26 @@ def cluster_columns(columns: Mapping[str, Values], owner: NDArray[np.int64], see
     Interval(value=0.5, lo=0.0, hi=1.0)
     """
     return {name: _interval(values, owner, seed) for name, values in columns.items()}
+
+
+def cluster_paired(differences: NDArray[np.float64], owner: NDArray[np.int64], seed: int) -> Difference:
+    """Mean of b − a over [seed, q], NaN left out, with an interval, a p and the number of pairs of whole owners.
+
+    The interval is that of `cluster_columns`, with that over seeds, where there are several, as in `seeds.combine`. The
+    p is that of `paired_seeds` over the sums of the owners, scaled so that their mean is the mean over all values: with
+    no difference they have mean zero, however many values an owner has.
+    """
+    known = ~np.isnan(differences).any(axis=0)
+    differences, owner = differences[:, known], owner[known]
+    names, place = np.unique(owner, return_inverse=True)
+    if len(names) == len(owner):
+        return paired_seeds(differences, seed)
+    sums = np.stack([np.bincount(place, row, len(names)) for row in differences])
+    found = paired_seeds(sums * len(names) / len(owner), seed)
+    over = _interval(differences.mean(axis=0), owner, seed)
+    if len(differences) > 1:
+        over = added(over, seed_interval(differences.mean(axis=1), seed))
+    return replace(found, value=over.value, lo=over.lo, hi=over.hi)
 
 
 def _interval(values: Values, owner: NDArray[np.int64], seed: int) -> Interval:

@@ -68,7 +68,7 @@ def query_engine(
     Raises:
         MissingExtra: the engine is not installed.
     """
-    choice = EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
+    choice = _choice(facts)
     how = Preprocessing.of(preprocessing)
     key = _graph(facts)
     engine = None if key is None else kept_engine(how, choice, cache / "engines" / key)
@@ -77,6 +77,17 @@ def query_engine(
         folder = cache / "engines" / model_key(encoder, encoder.weights_fingerprint(), how, choice)
         engine = open_engine(encoder, how, choice, folder, single=True)
     return engine
+
+
+def gallery_engine(encoder: Encoder, facts: Mapping[str, Any], preprocessing: Preprocessing, cache: Path) -> Engine:
+    """The engine that made the gallery's vectors, as it made them; see `query_engine`."""
+    choice = _choice(facts)
+    key = _graph(facts) or model_key(encoder, encoder.weights_fingerprint(), preprocessing, choice)
+    return open_engine(encoder, preprocessing, choice, cache / "engines" / key)
+
+
+def _choice(facts: Mapping[str, Any]) -> EngineChoice:
+    return EngineChoice(EngineName(facts["engine"]), Precision(facts["precision"]), Device(facts["device"]))
 
 
 def kept_vectors(items: Items, facts: Mapping[str, Any], cache: Path) -> NDArray[np.float32] | None:

@@ -43,7 +43,13 @@ def identity(stage: Stage, result: IndexResult) -> dict[str, Any]:
         "peak_rss_bytes": build["peak_rss_bytes"],
         "functional": bool(build["functional"]),  # its latency is not to be ranked
         **costs(stage.moments, stage.gallery),
+        **_per_hour(build["index_bytes"], stage.video_hours),
     }
+
+
+def _per_hour(size: int | None, hours: float) -> dict[str, float | None]:
+    """Bytes of the index for each hour of the gallery's videos; no column where these are no videos."""
+    return {"bytes_per_hour": None if size is None else size / hours} if hours > 0 else {}
 
 
 def latency(point: PointResult, queries: NDArray[np.bool_] | slice, seed: int) -> dict[str, Interval]:

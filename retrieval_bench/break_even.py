@@ -40,7 +40,8 @@ def smaller(stage: Stage, size: int) -> Stage:
     rows = np.sort(permutation(stage.gallery.ids, stage.seed)[:size])
     gallery = stage.gallery.take(rows)
     truth = None if stage.truth is None else restrict(stage.truth, stage.queries.ids, gallery.ids)
-    return replace(stage, gallery=gallery, truth=truth, metrics={})
+    hours = stage.video_hours * size / len(stage.gallery)
+    return replace(stage, gallery=gallery, truth=truth, metrics={}, video_hours=hours)
 
 
 def measured_sizes(  # noqa: PLR0917

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from retrieval_bench._clusters import cluster_paired
+from retrieval_bench._settings import differences, flattened, science, stage_settings
 from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
-from retrieval_bench.naming import change, index_labels
+from retrieval_bench.naming import OWNER, change, index_labels, is_moment
 from retrieval_bench.record import RunRecord
-from retrieval_bench.seeds import paired_seeds
 from retrieval_bench.stats import ALPHA, Difference, holm, latency_differences
 
 ENCODER = "(encoder)"  # in the column `index`: exact search, so the encoder's own quality
@@ -24,11 +25,7 @@ COLUMNS = (
 )
 _POINT = ["index", "index_params", "effort", "k"]
 NO_EFFORT = -1
-_KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns"}
-_NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
-# Not settings: counts and checks of the results, what was measured with the clock, and what a training found.
-_FOUND: tuple[str, ...] = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "by_class")
-_FOUND += ("encode_ms", "disagreement", "training")
+_KEYS = {"stage", *_POINT, "build_seed", "pass", "query_id", "ns", OWNER}
 COSTS = ("index_bytes", "build_s", "peak_rss_bytes")
 _MACHINE = ("cpu", "cores", "system")
 Row = dict[str, Any]
@@ -49,6 +46,17 @@ class _Side:
     @cached_property
     def indexes(self) -> set[str]:
         return set(self.quality["index"])
+
+    @property
+    def moments(self) -> bool:
+        """Whether queries are windows."""
+        return OWNER in self.quality
+
+    @cached_property
+    def owners(self) -> pd.Series[Any]:
+        """Query id → what it belongs to: the moment query of a window, else itself."""
+        known = self.quality.drop_duplicates("query_id").set_index("query_id", drop=False)
+        return known[OWNER].fillna(known["query_id"]) if self.moments else known["query_id"]
 
     @cached_property
     def points(self) -> dict[tuple[Any, ...], pd.DataFrame]:
@@ -82,16 +90,16 @@ def compare(
     """
     records = _record(a), _record(b)
     _refuse_unlike(*records)
-    differs = _differences(*(_science(record.config) for record in records))
+    differs = differences(*(science(record.config) for record in records))
     rows, costs, alone = list[Row](), list[Row](), set[str]()
     for left, right in _sides(*records, stage_a, stage_b):
-        differs |= _differences(_facts(left), _facts(right))
+        differs |= differences(*(stage_settings(side.record, side.stage) for side in (left, right)))
         found = list(_stage_rows(left, right, seed))
         matched = {row["index"].partition(" (")[0] for row in found}
         alone |= {f"{side.stage}: {index}" for side in (left, right) for index in side.indexes - matched}
         rows += found
         costs += _costs(left, right)
-    machine = _differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
+    machine = differences(*({key: r.environment.get(key) for key in _MACHINE} for r in records))
     table = judged(rows, bool(machine))
     table.attrs = {"run_a": records[0].run_id, "run_b": records[1].run_id, "comparisons": len(table)}
     table.attrs |= {"differs": differs, "machine_differs": machine, "not_compared": sorted(alone), "costs": costs}
@@ -102,7 +110,7 @@ def _stage_rows(a: _Side, b: _Side, seed: int) -> Iterator[Row]:
     _refuse_other_queries(a, b)
     yield from _encoder_rows(a, b, seed)
     for key, point_a, point_b in _matches(a, b):
-        yield from _point_rows(key, (a.points[point_a], b.points[point_b]), seed)
+        yield from _point_rows(key, (a.points[point_a], b.points[point_b]), a.owners, seed)
 
 
 def _record(run: str | Path | RunRecord) -> RunRecord:
@@ -110,7 +118,7 @@ def _record(run: str | Path | RunRecord) -> RunRecord:
 
 
 def _refuse_unlike(a: RunRecord, b: RunRecord) -> None:
-    unlike = _differences(*({"data_fingerprint": r.data_fingerprint, **_flat(r.protocol)} for r in (a, b)))
+    unlike = differences(*({"data_fingerprint": r.data_fingerprint, **flattened(r.protocol)} for r in (a, b)))
     if unlike:
         lines = "; ".join(f"{key}: {left!r} and {right!r}" for key, (left, right) in unlike.items())
         raise UnlikeProtocols(
@@ -160,12 +168,17 @@ def _queries(record: RunRecord) -> pd.DataFrame:
 
 
 def _encoder_rows(a: _Side, b: _Side, seed: int) -> Iterator[Row]:
-    """The `exact_` metrics: they depend on neither index, effort nor depth, so once a stage."""
-    first_a, first_b = (side.quality.groupby("query_id").first() for side in (a, b))
+    """The `exact_` metrics: of neither index nor effort, so once a stage; those of moments once for each depth."""
     stage = a.stage if a.stage == b.stage else f"{a.stage} → {b.stage}"
-    for column in _metrics(first_a, first_b, "exact_"):
-        key = {"stage": stage, "index": ENCODER, "effort": None, "k": None, "metric": column.removeprefix("exact_")}
-        yield from _quality_row(key, (first_a[[column]].T, first_b[[column]].T), seed)
+    depths = sorted(set(a.quality["k"]) & set(b.quality["k"])) if a.moments and b.moments else []
+    for k in (None, *depths):
+        tables = [side.quality if k is None else side.quality[side.quality["k"] == k] for side in (a, b)]
+        first_a, first_b = (table.groupby("query_id").first() for table in tables)
+        for column in _metrics(first_a, first_b, "exact_"):
+            name = column.removeprefix("exact_")
+            if is_moment(name) == (k is not None):
+                key = {"stage": stage, "index": ENCODER, "effort": None, "k": k, "metric": name}
+                yield from _quality_row(key, (first_a[[column]].T, first_b[[column]].T), a.owners, seed)
 
 
 def _metrics(a: pd.DataFrame, b: pd.DataFrame, prefix: str) -> list[str]:
@@ -218,11 +231,13 @@ def _cost(side: _Side, built: tuple[Any, ...]) -> dict[str, float | None]:
     return {name: float(np.mean(given)) if given else None for name, given in values.items()}
 
 
-def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
+def _point_rows(
+    key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], owners: pd.Series[Any], seed: int
+) -> Iterator[Row]:
     quality = [t[t["pass"] == -1] for t in tables]
     for column in _metrics(quality[0], quality[1], ""):
         a, b = (t.pivot(index="build_seed", columns="query_id", values=column) for t in quality)
-        yield from _quality_row(key | {"metric": column}, (a, b), seed)
+        yield from _quality_row(key | {"metric": column}, (a, b), owners, seed)
     times = [t[t["pass"] >= 0] for t in tables]
     if any(t.empty for t in times):
         return
@@ -235,7 +250,9 @@ def _point_rows(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) 
         yield key | {"metric": name, "a": value_a, "b": value_b} | _numbers(found)
 
 
-def _quality_row(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int) -> Iterator[Row]:
+def _quality_row(
+    key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], owners: pd.Series[Any], seed: int
+) -> Iterator[Row]:
     """One row from values [seed, query] of a and b, or none where no query has all of them.
 
     A lone seed stands against each of the other side's; otherwise the first of both, as many as both have, are paired.
@@ -246,8 +263,8 @@ def _quality_row(key: Row, tables: tuple[pd.DataFrame, pd.DataFrame], seed: int)
     one, two = (t.to_numpy(np.float64) for t in (a, b))
     known = ~(np.isnan(one).any(axis=0) | np.isnan(two).any(axis=0))
     if known.any():
-        one, two = one[:, known], two[:, known]
-        found = paired_seeds(two - one, seed)
+        one, two, owner = one[:, known], two[:, known], owners[a.columns[known]].to_numpy(np.int64)
+        found = cluster_paired(two - one, owner, seed)
         yield key | {"a": float(one.mean()), "b": float(two.mean())} | _numbers(found)
 
 
@@ -269,28 +286,3 @@ def judged(rows: list[Row], other_machine: bool) -> pd.DataFrame:
         verdict[latency] = "not comparable: other machine"
     whole = {name: table[name].astype("Int64") for name in ("effort", "k", "n")}
     return table.assign(p_holm=corrected, verdict=verdict, **whole)[list(COLUMNS)]
-
-
-def _science(config: Mapping[str, Any]) -> Row:
-    return _flat({key: value for key, value in config.items() if key not in _NOT_SCIENCE})
-
-
-def _facts(side: _Side) -> Row:
-    """What a stage was measured with: settings, no counts and nothing that a clock tells."""
-    facts = _flat({"stage": side.record.stages.get(side.stage, {})})
-    return {key: value for key, value in facts.items() if not set(key.split(".")) & set(_FOUND)}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Row:
-    """Nested mappings as one with dotted keys."""
-    found: Row = {}
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            found |= _flat(inner, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = list(inner) if isinstance(inner, tuple) else inner  # as JSON gives it back
-    return found
-
-
-def _differences(a: Row, b: Row) -> dict[str, list[Any]]:
-    return {key: [a.get(key), b.get(key)] for key in {**a, **b} if a.get(key) != b.get(key)}

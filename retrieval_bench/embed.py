@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench._clips import clip_vectors, encode_clip
+from retrieval_bench._clips import OVER_TIME, clip_vectors, encode_clip
 from retrieval_bench._encode import Encoded, Job, encode
 from retrieval_bench._item_batches import Embed, Reading
-from retrieval_bench._kept import encode_one, kept_vectors, query_engine
+from retrieval_bench._kept import encode_one, gallery_engine, kept_vectors, query_engine
 from retrieval_bench._transformed import fit_all, transformed
 from retrieval_bench.data.base import Items
 from retrieval_bench.types import Embeddings
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
 __all__ = [
+    "OVER_TIME",
     "Embed",
     "Embedded",
     "embed",
     "encode_clip",
     "encode_one",
     "fit_all",
+    "gallery_engine",
     "kept_vectors",
     "query_engine",
     "transformed",
@@ -42,6 +44,7 @@ class Embedded:
             under which the cache keeps its graph; of clips, those of each input by its name.
         encoded: items that were encoded now; 0 when all came from the cache.
         encode_ms: milliseconds for one decoded item alone (median of 21), preprocessing included; NaN without items.
+        parts_ms: of clips what `encode_ms` is the sum of: input → milliseconds, and `over time`.
     """
 
     embeddings: Embeddings
@@ -49,6 +52,7 @@ class Embedded:
     engine: dict[str, Any]
     encoded: int
     encode_ms: float
+    parts_ms: Mapping[str, float]
 
 
 def embed(  # noqa: PLR0917  (six: the ceiling)
@@ -97,4 +101,4 @@ def _embedded(items: Items, encoder: Encoder, found: Encoded) -> Embedded:
         encoder.blocks,
         fingerprint=found.key,
     )
-    return Embedded(embeddings, found.unreadable, found.engine, found.encoded, found.encode_ms)
+    return Embedded(embeddings, found.unreadable, found.engine, found.encoded, found.encode_ms, found.parts_ms)

@@ -8,13 +8,11 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._lists import places
 from retrieval_bench.intervals import MomentJudgement, MomentResult, MomentTruth, temporal_iou
 from retrieval_bench.metric.moment_average_precision import moment_average_precision
 from retrieval_bench.metric.moment_hit_rate import moment_hit_rate
 from retrieval_bench.metric.moment_iou import moment_iou
 from retrieval_bench.metric.video_hit_rate import video_hit_rate
-from retrieval_bench.types import Ragged
 
 Values = NDArray[np.float64]
 CUTS = (1, 5, 10)
@@ -60,22 +58,6 @@ def _places_of_videos(videos: NDArray[np.int64]) -> NDArray[np.int64]:
     before = np.tri(k, k=-1, dtype=np.bool_)
     fresh = (videos >= 0) & ~((videos[:, :, None] == videos[:, None, :]) & before).any(axis=2)
     return np.where(fresh, np.cumsum(fresh, axis=1) - 1, -1)
-
-
-def restrict_moments(truth: MomentTruth, query_ids: NDArray[np.int64]) -> MomentTruth:
-    """The truth for these queries only, in this order.
-
-    Raises:
-        ValueError: an id is not in `truth`.
-    """
-    at, known = places(query_ids, truth.query_ids)
-    if not known.all():
-        raise ValueError(f"query ids that the ground truth does not know: {query_ids[~known][:5].tolist()}")
-    counts = np.diff(truth.videos.offsets)[at]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    kept = np.repeat(truth.videos.offsets[at] - offsets[:-1], counts) + np.arange(offsets[-1])
-    videos = Ragged(truth.videos.values[kept], offsets)
-    return MomentTruth(query_ids, truth.video_ids, videos, truth.starts[kept], truth.ends[kept])
 
 
 def moment_values(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Built = tuple[str, str]  # index and its build parameters as JSON
+OWNER = "moment_query"  # column of `queries.parquet`: what a window belongs to
 TRAINED_STAGE = "trained"
 ADAPTERS = "retrieval_bench.loss.pml"  # its classes only make a library's losses fit
 
@@ -163,3 +164,12 @@ def _class(node: Any) -> str | None:
     """The class that a node of a configuration constructs; none where there is no node."""
     target = node.get("_target_") if isinstance(node, Mapping) else None
     return None if target is None else str(target).rpartition(".")[2]
+
+
+def is_moment(metric: str) -> bool:
+    """Whether a metric judges moments, not windows.
+
+    >>> is_moment("moment_iou@5"), is_moment("video_hit_rate@1"), is_moment("hit_rate@1")
+    (True, True, False)
+    """
+    return metric.startswith(("moment_", "video_"))

@@ -74,7 +74,7 @@ def run_experiment(
         stages = prepare(experiment, progress, foresight)
     except TooManyUnreadable as error:
         file = experiment.folder / "unreadable.csv"
-        _write_unreadable(file, error.items)
+        _write_items(file, error.items)
         raise TooManyUnreadable(f"{error}; with their reasons: {file}", error.items) from error
     folder = experiment.folder / run_id(experiment, stages)
     with only_one(folder, say if patient else None):
@@ -87,7 +87,8 @@ def run_experiment(
             write_yaml(folder / "config.yaml", portable(experiment.config, folder))
             for stage in stages:
                 stage.keep_training(folder)
-            _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
+            _write_items(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
+            _write_items(folder / "truncated.csv", [cut for stage in stages for cut in stage.truncated])
             foresight.measuring([stage.stage for stage in stages], folder / "results")
             record = _measured(experiment, stages, folder, record, (progress, say))
         _report(experiment, record, progress)
@@ -220,13 +221,14 @@ def _encoder_name(experiment: Experiment) -> str:
     return "none" if experiment.config["encoder"] is None else encoder_name(experiment.config["encoder"])
 
 
-def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:
+def _write_items(file: Path, items: Sequence[tuple[str, str]]) -> None:
+    """Each item once, with its reason."""
     if not items:
         return
     with written_whole(file) as handle:
         writer = csv.writer(handle)
         writer.writerow(("item", "reason"))
-        writer.writerows(items)
+        writer.writerows(dict.fromkeys(items))
 
 
 def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> None:

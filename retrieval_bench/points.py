@@ -19,6 +19,7 @@ from retrieval_bench.measure import IndexResult, PointResult
 from retrieval_bench.metric.ann_recall import ann_recall
 from retrieval_bench.metric.distance_ratio import distance_ratio
 from retrieval_bench.moment_points import Moments, Windows, compared
+from retrieval_bench.naming import OWNER
 from retrieval_bench.nearest import rescore, tie_tolerance
 from retrieval_bench.stats import Interval, bootstrap_columns, halves
 from retrieval_bench.truth import exact_neighbours, ignored_counts, judge, relevant_counts, remove_ignored, restrict
@@ -36,8 +37,10 @@ class Stage:
 
     Attributes:
         truth: relevance and what to ignore, or none. metrics: name → label metric, empty where there are no labels.
-        encode_ms: milliseconds to encode one query; NaN where nothing is encoded.
+        encode_ms: milliseconds until one query is a vector: to encode it, of a video also to decode it and to compute
+            its flow, of a moment query all its windows; NaN where nothing is encoded.
         moments: what queries and gallery are windows of, if they are; `truth` and `metrics` judge windows.
+        video_hours: length of the gallery's videos; NaN of images.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Stage:
     seed: int
     encode_ms: float
     moments: MomentSearch | None = None
+    video_hours: float = float("nan")
 
     @property
     def halved(self) -> NDArray[np.int64]:
@@ -256,11 +260,19 @@ def _intervals(stage: Stage, judged: Judged, mask: NDArray[np.bool_]) -> dict[st
 
 
 def _tables(stage: Stage, point: PointResult, judged: Judged) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Of `queries`: pass -1 holds every query's metrics; passes from 0 the times of the queries that were timed."""
+    """Of `queries`: pass -1 holds every query's metrics; passes from 0 the times of the queries that were timed.
+
+    Where queries are windows, OWNER names the moment query that each belongs to.
+    """
+    owner = {} if judged.moments is None else {OWNER: pd.array(stage.halved, "Int64")}
     if judged.moments is not None:
+        ids = judged.moments.ids
         yield "moments", judged.moments.table()
-        yield "queries", pd.DataFrame({"query_id": judged.moments.ids, **judged.moment_values, "pass": -1})
-    yield "queries", pd.DataFrame({"query_id": stage.queries.ids, **judged.values, "pass": -1})
+        yield (
+            "queries",
+            pd.DataFrame({"query_id": ids, OWNER: pd.array(ids, "Int64"), **judged.moment_values, "pass": -1}),
+        )
+    yield "queries", pd.DataFrame({"query_id": stage.queries.ids, **owner, **judged.values, "pass": -1})
     if point.timing is not None:
         passes, timed = point.timing.nanoseconds.shape
         times = {"query_id": np.tile(point.timed_ids, passes), "ns": point.timing.nanoseconds.ravel()}

@@ -23,6 +23,7 @@ FILES = (
     "pareto.png",
     "report.html",
     "unreadable.csv",
+    "truncated.csv",
     "trained/weights.safetensors",
     "trained/model_card.md",
     "trained/history.csv",

@@ -39,7 +39,7 @@ def combine(values: Values, seed: int) -> Interval:
     over_queries = bootstrap_mean(known.mean(axis=0), seed)
     if len(values) < 2 or known.shape[1] == 0:
         return over_queries
-    return _squares(over_queries, seed_interval(known.mean(axis=1), seed))
+    return added(over_queries, seed_interval(known.mean(axis=1), seed))
 
 
 def combine_intervals(intervals: Sequence[Interval], seed: int) -> Interval:
@@ -52,10 +52,10 @@ def combine_intervals(intervals: Sequence[Interval], seed: int) -> Interval:
         return intervals[0]
     over_seeds = seed_interval(value, seed)
     mean = over_seeds.value
-    return _squares(Interval(mean, mean - float((value - lo).mean()), mean + float((hi - value).mean())), over_seeds)
+    return added(Interval(mean, mean - float((value - lo).mean()), mean + float((hi - value).mean())), over_seeds)
 
 
-def _squares(a: Interval, b: Interval) -> Interval:
+def added(a: Interval, b: Interval) -> Interval:
     """The interval of a, its distances to the bounds and those of b added as squares."""
     down, up = np.hypot(a.value - a.lo, b.value - b.lo), np.hypot(a.hi - a.value, b.hi - b.value)
     return Interval(a.value, float(a.value - down), float(a.value + up))

@@ -19,6 +19,7 @@ from retrieval_bench.points import Stage
 from retrieval_bench.record import TRAINED, Progress, written_whole
 from retrieval_bench.truth import restrict
 from retrieval_bench.types import Embeddings, GroundTruth, Ragged
+from retrieval_bench.video_cost import Encoding, Side, cut_short, query_ms, video_cost
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
@@ -32,7 +33,7 @@ class Prepared:
 
     Attributes:
         facts: encoder, engine, input, counts: JSON values.
-        unreadable: (key, reason) of every item that was left out.
+        unreadable: (key, reason) of every item that was left out. truncated: of every video that is cut off.
         trained: folder with the weights, model card and history of its training, if it was trained.
         fingerprint: digest of the vectors on both sides.
     """
@@ -41,6 +42,7 @@ class Prepared:
     facts: dict[str, Any]
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     trained: Path | None = None
+    truncated: list[tuple[str, str]] = field(default_factory=list)
 
     def keep_training(self, run: Path) -> None:
         """Copy weights, model card and history of a training into the run's folder, where they are not yet."""
@@ -166,6 +168,13 @@ class _Parts:
         self.embedded.append(found)
         return found
 
+    def cost(self, gallery: Embedded, queries: Embedded) -> dict[str, Any] | None:
+        """What videos cost, where these are any."""
+        data, made = self._data, self._experiment
+        owner = data.query_segments().items if isinstance(data, MomentDataset) else None
+        encoding = Encoding(self.encoder, data.image_size, made.embed.batch_size, made.cache)
+        return video_cost(Side(self.gallery, gallery), Side(self.queries, queries, owner), encoding)
+
     def _sizes(self) -> Sizes:
         sides = [self.gallery] if self.gallery is self.queries else [self.gallery, self.queries]
         counts = [len(side) for side in sides] + ([len(self._data.train())] if self._experiment.transforms else [])
@@ -187,23 +196,25 @@ def _encoded(experiment: Experiment, data: Dataset, name: str, progress: Progres
         lambda: parts.embed("training items", data.train()).embeddings,
     )
     unreadable = [bad for part in parts.embedded for bad in part.unreadable]
-    facts = (
-        pair[2]
-        | parts.training
-        | {
-            "encoder": encoder.describe(),
-            "preprocessing": _prepared_how(encoder, data.image_size),
-            "engine": gallery.engine,
-            "encode_ms": gallery.encode_ms,
-            "unreadable": len(unreadable),
-        }
-    )
+    cut_off = cut_short([parts.gallery, parts.queries])
+    cost = parts.cost(gallery, queries)
+    encode_ms = gallery.encode_ms if cost is None else query_ms(cost)
+    facts = pair[2] | parts.training | {
+        "encoder": encoder.describe(),
+        "preprocessing": _prepared_how(encoder, data.image_size),
+        "engine": gallery.engine,
+        "encode_ms": encode_ms,
+        "unreadable": len(unreadable),
+    }  # fmt: skip
+    facts |= {} if cost is None else {"video": cost, "truncated": len(cut_off)}
     truth = data.truth()
     if truth is not None:  # in the order of the embeddings, without what could not be read
         truth = restrict(truth, pair[0].ids, pair[1].ids)
     known = truth or _self_only(pair[0], pair[1])
-    stage = _stage(experiment, name, pair[:2], (known, truth is not None), gallery.encode_ms)
-    return Prepared(replace(stage, moments=_moments(experiment, data, stage)), facts, unreadable, parts.trained)
+    stage = _stage(experiment, name, pair[:2], (known, truth is not None), encode_ms)
+    hours = float("nan") if cost is None else cost["hours"]
+    stage = replace(stage, moments=_moments(experiment, data, stage), video_hours=hours)
+    return Prepared(stage, facts, unreadable, parts.trained, cut_off)
 
 
 def _moments(experiment: Experiment, data: Dataset, stage: Stage) -> MomentSearch | None:

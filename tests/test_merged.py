@@ -13,6 +13,7 @@ from retrieval_bench.cli import experiment, reopen
 from retrieval_bench.doctor import shipped_backend
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.measure import Candidate, Measure, Plan, forget, measure, open_index
+from retrieval_bench.record import RunRecord
 from retrieval_bench.search.exact import Exact
 from retrieval_bench.search.hnsw import HNSW
 from retrieval_bench.search.merge import Merge
@@ -22,15 +23,26 @@ MERGED = ["search=[exact,merge]", "search@search.merge.index=ivf", "search.merge
 MERGED += ["search.merge.efforts=[1,9]", "search.merge.blocks=[10,6]", "search.merge.factor=1"]
 
 
-@pytest.fixture
-def vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+DEEP = ["+search@search.merge_deep=merge", "search@search.merge_deep.index=exact", "search.merge_deep.factor=80"]
+DEEP += ["search.merge_deep.blocks=[10,6]"]
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """400 vectors of two blocks and 30 queries of their own, as overrides."""
-    monkeypatch.chdir(tmp_path)
+    place = tmp_path_factory.mktemp("vectors")
     x = np.random.default_rng(4).standard_normal((430, 16)).astype(np.float32)
-    np.save("gallery.npy", x[:400])
-    np.save("queries.npy", x[400:])
-    paths = ["data=vectors", "data.gallery=gallery.npy", "data.queries=queries.npy", "paths.cache=cache", "logger=[]"]
-    return [*paths, "k=[5]", "measure.max_queries=20", "measure.passes=2", "measure.batch_threads=1"]
+    np.save(place / "gallery.npy", x[:400])
+    np.save(place / "queries.npy", x[400:])
+    paths = [f"data.{side}={place / side}.npy" for side in ("gallery", "queries")]
+    paths += [f"paths.{name}={place / name}" for name in ("cache", "runs")]
+    quick = ["k=[5]", "measure.max_queries=20", "measure.passes=2", "measure.batch_threads=1"]
+    return ["data=vectors", "logger=[]", *paths, *quick]
+
+
+@pytest.fixture(scope="module")
+def record(vectors: list[str]) -> RunRecord:
+    return run([*vectors, *MERGED, *DEEP])
 
 
 def embeddings(n: int, first: int, blocks: dict[str, tuple[int, int]] | None) -> Embeddings:
@@ -38,10 +50,7 @@ def embeddings(n: int, first: int, blocks: dict[str, tuple[int, int]] | None) ->
     return Embeddings(np.arange(first, first + n), x, blocks=blocks, fingerprint=str(first))
 
 
-def test_a_run_measures_merged_indexes_beside_others(vectors: list[str]) -> None:
-    more = ["+search@search.merge_deep=merge", "search@search.merge_deep.index=exact", "search.merge_deep.factor=80"]
-    command = [*vectors, *MERGED, *more, "search.merge_deep.blocks=[10,6]"]
-    record = run(command)
+def test_a_run_measures_merged_indexes_beside_others(vectors: list[str], record: RunRecord) -> None:
     points = record.points[(record.points["half"] == "all") & (record.points["index"] != "null")]
     assert set(points["status"]) == {"ok"}
     told = {(row["index"], row["knob"], row["effort"]): row for row in points.to_dict("records")}
@@ -58,15 +67,14 @@ def test_a_run_measures_merged_indexes_beside_others(vectors: list[str]) -> None
         "iterations": 10,
     }
     assert shallow["index_bytes"] > deep["index_bytes"] > 2 * 400 * 16 * 4, "the gallery, and each block once more"
-    assert run(command) == record, "nothing is missing"
+    assert run([*vectors, *MERGED, *DEEP]) == record, "nothing is missing"
 
 
-def test_a_finished_run_is_asked_through_its_merged_index(vectors: list[str]) -> None:
-    record = run([*vectors, *MERGED])
+def test_a_finished_run_is_asked_through_its_merged_index(record: RunRecord) -> None:
     again = reopen(record)
     choice = chosen(record, again, "given", "merge", 4)
     index = open_index(record.folder / "results" / "given", choice.candidate, choice.build_seed)
-    queries = np.load("queries.npy")
+    queries = np.load(again.config["data"]["queries"])
     rows = index.search(queries, 5, choice.effort).ids
     assert rows.shape == (30, 5) and choice.candidate.factory.keywords["index"].keywords["nlist"] == 9
     with pytest.raises(BadConfig, match="merge has the knob nprobe, a whole number from 1"):
@@ -74,7 +82,7 @@ def test_a_finished_run_is_asked_through_its_merged_index(vectors: list[str]) ->
 
 
 def test_blocks_that_nobody_tells_are_a_failed_row(vectors: list[str]) -> None:
-    rows = run([*vectors, "search=[exact,merge]"]).rows
+    rows = run([*vectors, "search=[exact,merge]", "k=[4]"]).rows  # a run of its own
     failed = [row for row in rows if row["index"] == "merge"]
     assert [row["status"] for row in failed] == ["failed"]
     assert "Give the widths of the blocks, 16 columns together, such as blocks=[8,8]" in failed[0]["error"]

@@ -92,8 +92,8 @@ def given() -> tuple[Given, Embeddings, Embeddings]:
     """Queries are cut from six videos; one more lasts longer than any of them."""
     made = study(6, QUERIES - 1, 0.9, 4)
     rng = np.random.default_rng(8)
-    long = np.arange(250.0)
-    queries = [*made.queries, QueryWindows(long, long + 2, rng.standard_normal((250, 32)).astype(np.float32))]
+    long = np.arange(185.0)
+    queries = [*made.queries, QueryWindows(long, long + 2, rng.standard_normal((185, 32)).astype(np.float32))]
     ids = np.append(made.truth.query_ids, 6000)
     counts = [len(query) for query in queries]
     asked = Segments(*(np.concatenate(part) for part in (
@@ -311,6 +311,7 @@ def test_efforts_are_chosen_by_a_moment_metric(stage: Stage, exact: Exact, measu
     assert goal_of(Target(metric="hit_rate@1", loss=0.05), stage, exact, [K]).quality(exact.cut(K), K) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_measurement_goes_on(stage: Stage, tmp_path: Path) -> None:
     plan = Plan(stage.similarity, [K], 0, stage.seed, SETTINGS, moments=stage.moments)
 
@@ -423,6 +424,7 @@ def test_a_second_run_computes_nothing_and_from_starts_anew(done: RunRecord, mon
     assert answers["videos"].map(len).max() <= 5
 
 
+@pytest.mark.slow
 def test_moments_of_transformed_vectors(done: RunRecord) -> None:
     less = run(
         [f"from={done.folder}", "search=[exact]", "transform=[truncation]", "transform.truncation.dim=8", *paths(done)]

@@ -1,7 +1,6 @@
 """Moment metrics against hand-made values, slow references and the properties that they must have."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from retrieval_bench.metric.moment_average_precision import IOUS, moment_average
 from retrieval_bench.metric.moment_hit_rate import moment_hit_rate
 from retrieval_bench.metric.moment_iou import moment_iou
 from retrieval_bench.metric.video_hit_rate import video_hit_rate
-from retrieval_bench.moment_truth import judge_moments, moment_values, restrict_moments
+from retrieval_bench.moment_truth import judge_moments, moment_values
 from retrieval_bench.stats import bootstrap_columns
 from retrieval_bench.types import Ragged
 
@@ -232,21 +231,6 @@ def test_wrong_arguments() -> None:
     for wrong in ([], [1.5]):
         with pytest.raises(ValueError, match="ious"):
             moment_average_precision(judgement, 1, wrong)
-    result, truth = values_of([([], [(0, 0.0, 5.0)])])
+    result, _ = values_of([([], [(0, 0.0, 5.0)])])
     with pytest.raises(ValueError, match="1 rows of answers for 2 queries"):
         judge_moments(result, values_of([([], []), ([], [])])[1])
-    with pytest.raises(ValueError, match=r"does not know: \[7\]"):
-        restrict_moments(truth, np.array([7]))
-
-
-@settings(deadline=None, max_examples=30)
-@given(queries, st.randoms(use_true_random=False))
-def test_a_restricted_truth_judges_as_the_whole_one(asked: list, random) -> None:
-    order = random.sample(range(len(asked)), random.randint(1, len(asked)))
-    result, truth = values_of(asked)
-    part = restrict_moments(truth, truth.query_ids[order])
-    assert part.query_ids.tolist() == truth.query_ids[order].tolist()
-    rows = replace(result, **{n: getattr(result, n)[order] for n in ("videos", "starts", "ends", "scores")})
-    whole = moment_values(judge_moments(result, truth))
-    for name, column in moment_values(judge_moments(rows, part)).items():
-        np.testing.assert_array_equal(column, whole[name][order])

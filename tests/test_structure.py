@@ -37,7 +37,7 @@ LAYERS = {
     **dict.fromkeys(("_trained_files", "optimizer"), 2),
     **dict.fromkeys(("_job", "_measurement", "_messages", "_recipe", "_results", "_scene", "_store", "_workers"), 2),
     **dict.fromkeys(
-        ("_moments", "_questions", "_point_columns", "_clusters", "moment_points"), 2
+        ("_moments", "_questions", "_point_columns", "_clusters", "_settings", "moment_points"), 2
     ),  # of measure, and of points,
     **dict.fromkeys(
         (
@@ -64,6 +64,7 @@ LAYERS = {
             "runs",
             "naming",
             "turns",
+            "video_cost",
         ),
         2,
     ),

@@ -14,6 +14,7 @@ from retrieval_bench._headed import freeze
 from retrieval_bench.cli import experiment
 from retrieval_bench.commands import main
 from retrieval_bench.errors import BadConfig
+from retrieval_bench.record import RunRecord
 from retrieval_bench.types import Similarity
 
 SMALL = [
@@ -38,8 +39,15 @@ def place(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_above_frozen_frames_no_frame_is_encoded_again(cache: Path) -> None:
-    record = run([*SMALL, *FROZEN, "stage=[pretrained,trained]"])
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunRecord:
+    """A training above frozen frames, before anything else is in the cache."""
+    where = [f"paths.runs={tmp_path_factory.mktemp('runs')}", f"paths.cache={cache}"]
+    return run([*SMALL, *FROZEN, "stage=[pretrained,trained]", *where])
+
+
+def test_above_frozen_frames_no_frame_is_encoded_again(frozen: RunRecord, cache: Path) -> None:
+    record = frozen
     assert not (cache / "pixels").exists(), "vectors of frames are trained on, no pixels"
     assert len(list((cache / "features").glob("*.lock"))) == 3, "training, validation and test part, once each"
     assert list(record.stages) == ["random", "trained"]
@@ -73,15 +81,15 @@ def test_validation_ignores_the_whole_group_of_a_query() -> None:
     assert found["hit_rate@1"] == (labels[scores.argmax(axis=1)] == labels).mean() > 0
 
 
-def test_vectors_of_another_engine_are_another_training(cache: Path) -> None:
-    one = run([*SMALL, *FROZEN, "stage=[trained]"]).stages["trained"]["training"]["key"]
+def test_vectors_of_another_engine_are_another_training(frozen: RunRecord) -> None:
+    one = frozen.stages["trained"]["training"]["key"]
     assert run([*SMALL, *FROZEN, "stage=[trained]"]).stages["trained"]["training"]["key"] == one
     half = run([*SMALL, *FROZEN, "stage=[trained]", "embed.precision=bfloat16"])
     assert half.stages["trained"]["training"]["key"] != one
 
 
-def test_weights_and_what_does_not_fit_them(cache: Path) -> None:
-    file = run([*SMALL, *FROZEN, "stage=[trained]"]).folder / "trained" / "weights.safetensors"
+def test_weights_and_what_does_not_fit_them(frozen: RunRecord) -> None:
+    file = frozen.folder / "trained" / "weights.safetensors"
     assert "Encoder of clips over rgb" in (file.parent / "model_card.md").read_text()
     with pytest.raises(BadConfig, match=r"was trained with the input .*; type the same settings of the frames"):
         run([*SMALL, *FROZEN, f"encoder.weights={file}", "encoder.frame.input_size=40"])
@@ -105,6 +113,7 @@ def test_frames_of_both_streams_are_frozen_by_one_word() -> None:
         freeze(made, ("head",), 1e-4)
 
 
+@pytest.mark.slow  # two streams train through both kinds of frames by default
 def test_frames_are_trained_through(cache: Path) -> None:
     record = run([*SMALL, "encoder=flow", *TINY, "flow=dis", "flow.pairs=2", "encoder.frame.channels=4",
                   "stage=[trained]", "augment=clip", "augment.flip=false"])  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench.data._checks import Problems, shorten
+from retrieval_bench.data._video_items import VideoFiles
 from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.errors import CorruptInput, DataNotFound
 from retrieval_bench.hashing import json_digest
@@ -87,6 +88,7 @@ class FileTable:
             labels=None if self.labels is None else self.labels[rows],
             groups=None if self.groups is None else self.groups[rows],
             label_names=self.label_names,
+            video=None if self.clip is None else VideoFiles(self.clip, self.root, [self.paths[row] for row in rows]),
         )
 
     def _fingerprint(self, rows: NDArray[np.int64]) -> str:

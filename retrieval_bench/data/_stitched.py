@@ -13,6 +13,7 @@ from retrieval_bench.data._camera import PHOTOGRAPHS
 from retrieval_bench.data._footage import Footage, Script, footage
 from retrieval_bench.data._shot import Frames, versions
 from retrieval_bench.data._timeline import Plan, Timeline, draw_take, draw_video, frames_of
+from retrieval_bench.data._video_items import DrawnVideos
 from retrieval_bench.data.base import Arrays, Items, TrueMoments, Video, item_id, item_ids
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.media.clip import Clip
@@ -186,12 +187,19 @@ class Stitched:
     def _items(self, over: Windowed, shots: Footage) -> Items:
         settings = self.settings
 
-        def read(row: int) -> Arrays:
+        def frames(row: int) -> Frames:
             start, stop = over.frames[row]
-            return settings.clip.of_frames(shots.shot(int(over.clips[row]))[start:stop], settings.rate)
+            return shots.shot(int(over.clips[row]))[start:stop]
 
         about = [shots.fingerprint, settings.rate, settings.window, settings.stride, settings.clip.describe()]
-        return Items(over.keys, read, json_digest(about))
+        count = np.bincount(over.clips, minlength=len(shots.starts) - 1)
+        shares = (np.diff(shots.starts) / settings.rate / np.maximum(count, 1))[over.clips]  # of its clip's length
+        return Items(
+            over.keys,
+            lambda row: settings.clip.of_frames(frames(row), settings.rate),
+            json_digest(about),
+            video=DrawnVideos(settings.clip, settings.rate, frames, shares),
+        )
 
     def _video_labels(self) -> NDArray[np.int64]:
         """The stretch that a window of a video shows, or -1 where it shows too much of two parts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -51,6 +51,36 @@ class _Late:
         vars(items)[self._name] = value
 
 
+class Anew(NamedTuple):
+    """An item read past every cache, and the seconds that this took: decoding and resizing, and optical flow."""
+
+    arrays: Arrays
+    decode_s: float
+    flow_s: float
+
+
+class VideoItems(ABC):
+    """What is known of items that are videos, or windows of some, besides their arrays.
+
+    Attributes:
+        drawn: their frames lie in memory: reading decodes nothing.
+    """
+
+    drawn: bool = False
+
+    @abstractmethod
+    def seconds(self) -> NDArray[np.float64]:
+        """How much video each item stands for: [n], whose sum is the length of all; NaN where that cannot be read."""
+
+    @abstractmethod
+    def anew(self, row: int, inputs: Collection[str]) -> Anew:
+        """Read a row, but from no cache, and only what `inputs` name. Raises as `Items.read`."""
+
+    def truncated(self) -> list[tuple[str, str]]:
+        """(key, reason) of the items found to be cut off when they were read; what there is of them counts."""
+        return []
+
+
 @dataclass(frozen=True, eq=False)
 class Items:
     """An ordered part of a data set: who its items are, and how to read one.
@@ -62,6 +92,7 @@ class Items:
         fingerprint: digest of the content of all items, in order; one changed byte changes it. Given as a function
             where it takes time: looking items up needs none.
         labels, groups: int64 [n] or none. label_names: label → name for people.
+        video: what else is known of videos; none of images.
     """
 
     keys: Sequence[str]
@@ -70,6 +101,7 @@ class Items:
     labels: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
+    video: VideoItems | None = None
     ids: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import log, radians
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from retrieval_bench.data._camera import KINDS, PAIRS, PHOTOGRAPHS, Pace, draw_l
 from retrieval_bench.data._checks import need_whole
 from retrieval_bench.data._footage import Footage, Script, footage, side_read
 from retrieval_bench.data._shot import Frames, Shot, render, versions
+from retrieval_bench.data._video_items import DrawnVideos
 from retrieval_bench.data.base import Arrays, Dataset, Items, item_id
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.hashing import json_digest
@@ -193,11 +194,16 @@ class Motions(Dataset):
             labels=np.array([[2 * m.pair, 2 * m.pair + 1] for m in members], np.int64).ravel(),
             groups=np.repeat(np.array([places[m.photograph] for m in members], np.int64), 2),
             label_names={label: str(kind) for label, kind in enumerate(KINDS)},
+            video=DrawnVideos(
+                self._clip,
+                self._rate,
+                partial(_played, shots),
+                np.full(2 * len(members), self._frames / self._rate),
+            ),
         )
 
     def _read(self, shots: Footage, row: int) -> Arrays:
-        frames = shots.shot(row // 2)
-        return self._clip.of_frames(frames[::-1] if row % 2 else frames, self._rate)
+        return self._clip.of_frames(_played(shots, row), self._rate)
 
     def _draw(self, member: Member) -> Frames:
         rng = np.random.default_rng((self._seed, item_id(member.key)))
@@ -208,6 +214,12 @@ class Motions(Dataset):
         motion = draw_motion(PAIRS[member.pair][0], pace, size, rng)
         look = draw_look(member.photograph, motion, size, rng)
         return render(Shot(look, motion, size), np.linspace(0, 1, self._frames), rng.uniform(*NOISE), rng)
+
+
+def _played(shots: Footage, row: int) -> Frames:
+    """The frames of a clip in its direction of time."""
+    frames = shots.shot(row // 2)
+    return frames[::-1] if row % 2 else frames
 
 
 def _keys(members: Sequence[Member]) -> list[str]:

@@ -136,6 +136,14 @@ def _within(features: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _mean(features: Tensor, lengths: Tensor) -> Tensor:
-    """In float64, so that the same frames in another order have the same mean: a rounding is no sense of time."""
+    """In float64, so that the same frames in another order have the same mean: a rounding is no sense of time.
+
+    Apple's MPS has no float64: there the rounding stays.
+    """
     inside = _within(features, lengths)
-    return ((features.double() * inside).sum(dim=1) / inside.sum(dim=1)).to(features.dtype)
+    return ((features.to(widest(features.device)) * inside).sum(dim=1) / inside.sum(dim=1)).to(features.dtype)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The widest float that a device computes with."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -6,7 +6,8 @@ import json
 import os
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b, file_digest
@@ -105,10 +106,22 @@ class KeptClips:
         with writing(self.folder), FileLock(self.folder / f"{LEDGER}.lock"):
             self._about()
             rows = [row for row in self._rows() if row[0] != digest]
-            rows.append((digest, f"{path.parent.name}/{path.name}", str(outcome), reason))
+            rows.append((digest, _named(path), str(outcome), reason))
             temporary = _beside(self.folder / LEDGER)
             pd.DataFrame(rows, columns=COLUMNS).to_csv(temporary, index=False)
             temporary.replace(self.folder / LEDGER)
+
+    def truncated(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """Those of the files that the ledger has as cut off, with the reason: told by content, as everything here."""
+        known = {file: (name, why) for file, name, outcome, why in self._rows() if outcome == Outcome.TRUNCATED}
+        names = {name for name, _ in known.values()}  # so that only files of these names are read for their digest
+        found = {}
+        for path in paths:
+            if _named(path) in names:
+                with suppress(CorruptInput):
+                    if (digest := content_digest(path)) in known:
+                        found[path] = known[digest][1]
+        return found
 
     def _file(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.npz"
@@ -140,6 +153,10 @@ class KeptClips:
             return list(table[COLUMNS].itertuples(index=False, name=None))
         except (OSError, ValueError, KeyError):
             return []  # none yet, or damaged: the worst is that a bad video is decoded once more
+
+
+def _named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
 
 
 def _beside(file: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ class Decoded(NamedTuple):
         times: float64 [t] seconds of each frame of `rgb`: its index / average rate.
         frames: of the whole file. rate: of these a second.
         truncated: why the frames end before the file should, or none.
+        flow_s: seconds that optical flow took.
     """
 
     arrays: Arrays
@@ -38,6 +40,7 @@ class Decoded(NamedTuple):
     frames: int
     rate: float
     truncated: str | None
+    flow_s: float = 0.0
 
 
 class Clip:
@@ -113,10 +116,23 @@ class Clip:
             plan.take(video.chosen(plan.wanted.__contains__))  # to the end, for the count
             n, truncated = video.count, video.truncated
         if n != plan.n:
-            plan = _Plan(self, n, rate)
+            plan = _Plan(self, n, rate, plan.flow_s)
             with Video(path, self.width, self.height) as video:
                 plan.take(islice(video.chosen(plan.wanted.__contains__), len(plan.wanted)))
-        return Decoded(plan.arrays(), plan.rows / rate, n, rate, truncated)
+        return Decoded(plan.arrays(), plan.rows / rate, n, rate, truncated, plan.flow_s)
+
+    def seconds(self, path: Path) -> float:
+        """Length of a file by its packets, of which none is decoded. Raises as `read`, but for the cache."""
+        found = probe(path)
+        return found.packets / found.rate
+
+    def truncated(self, paths: Sequence[Path]) -> dict[Path, str]:
+        """Those of the files that were found to be cut off when they were read into the cache, with the reason."""
+        return {} if self._kept is None else self._kept.truncated(paths)
+
+    def only(self, inputs: Collection[str]) -> Clip:
+        """The same for whoever takes these arrays: without flow where that is not among them; nothing is kept."""
+        return Clip(self.sampling, self.width, self.height, self.flow if "flow" in inputs else None, None)
 
     def sized(self, side: int | None) -> Clip:
         """The same, with this width and height in pixels where it names none; nothing is kept."""
@@ -131,6 +147,13 @@ class Clip:
             CorruptInput: fewer frames than a stack of flow needs. MissingExtra: as `read`.
         """
         return _Later(self, frames, rate)
+
+    def take(self, frames: Pixels, rate: float) -> Decoded:
+        """As `of_frames`, all arrays at once, as `decode` gives those of a file."""
+        plan = _Plan(self, len(frames), rate)
+        chosen = sorted(plan.wanted)
+        plan.take(zip(chosen, resized((frames[i] for i in chosen), self.width, self.height), strict=True))
+        return Decoded(plan.arrays(), plan.rows / rate, len(frames), rate, None, plan.flow_s)
 
     @cached_property
     def _kept(self) -> KeptClips | None:
@@ -153,10 +176,7 @@ class _Later(Mapping[str, Pixels]):
             raise KeyError(name)
         if name == "rgb":
             return np.stack(list(resized((frames[i] for i in self._rows.tolist()), clip.width, clip.height)))
-        plan = _Plan(clip, len(frames), self._rate)
-        chosen = sorted(plan.wanted)
-        plan.take(zip(chosen, resized((frames[i] for i in chosen), clip.width, clip.height), strict=True))
-        return plan.arrays()[name]
+        return clip.take(frames, self._rate).arrays[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._clip.inputs)
@@ -166,10 +186,10 @@ class _Later(Mapping[str, Pixels]):
 
 
 class _Plan:
-    """Which frames of a video of n are looked at, and what was taken of them."""
+    """Which frames of a video of n are looked at, what was taken of them, and the seconds that flow took."""
 
-    def __init__(self, clip: Clip, n: int, rate: float) -> None:
-        self.n, self._flow = n, clip.flow
+    def __init__(self, clip: Clip, n: int, rate: float, flow_s: float = 0.0) -> None:
+        self.n, self.flow_s, self._flow = n, flow_s, clip.flow
         self.rows = clip.sampling.indices(n, rate)
         self._pairs: set[int] = set()  # first frames of the pairs between which motion is estimated
         self.wanted = set(self.rows.tolist())
@@ -189,10 +209,12 @@ class _Plan:
                 self._rgb[index] = frame
             if self._flow is None:
                 continue
+            begin = perf_counter()
             current = grey(frame) if index in self._pairs or index - 1 in self._pairs else None
             if index - 1 in self._pairs and last is not None and current is not None:
                 self._motion[index - 1] = self._flow.between(last, current)
             last = current
+            self.flow_s += perf_counter() - begin
 
     def arrays(self) -> Arrays:
         """Raises CorruptInput: too few frames for a stack of flow."""

@@ -35,20 +35,6 @@ def segment_centres(n: int, count: int) -> Indices:
     return found
 
 
-def segment_random(n: int, count: int, generator: np.random.Generator) -> Indices:
-    """A random frame of each of `count` equal parts of n frames: [count] (Wang et al. 2016, TSN, training).
-
-    A part that is shorter than a frame has one choice: the frame in which it starts.
-
-    >>> segment_random(4, 4, np.random.default_rng(0)).tolist(), segment_random(2, 4, np.random.default_rng(0)).tolist()
-    ([0, 1, 2, 3], [0, 0, 1, 1])
-    """
-    _need_frames(n)
-    bounds = np.arange(count + 1, dtype=np.int64) * n // count
-    found: Indices = generator.integers(bounds[:-1], np.maximum(bounds[1:], bounds[:-1] + 1))
-    return found
-
-
 def dense(n: int, count: int, stride: int) -> Indices:
     """`count` frames, every `stride`-th one, from the middle of n frames: [count].
 

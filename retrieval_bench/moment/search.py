@@ -18,8 +18,6 @@ from retrieval_bench.moment.reranking import aligned
 from retrieval_bench.moment.suppression import suppressed
 from retrieval_bench.moment.trimming import trimmed
 from retrieval_bench.moment.voting import peaks, speeds, vote
-from retrieval_bench.moment.windows import windows
-from retrieval_bench.types import Segments
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,6 @@ class Moments:
     def tolerance(self) -> float:
         """Seconds that a hit may lie off its line: half a window (less overlap says little) and half a stride."""
         return (self.window + self.stride) / 2
-
-    def cut(self, videos: NDArray[np.int64], durations: NDArray[np.float64]) -> Segments:
-        """The windows of these videos [v] of so many seconds [v]; see `windows`."""
-        return windows(videos, durations, self.window, self.stride)
 
     def __call__(
         self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: QueryWindows, gallery: GalleryWindows

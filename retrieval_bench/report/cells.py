@@ -8,12 +8,12 @@ from math import isfinite
 from typing import Any
 
 from retrieval_bench.moment_points import HEADLINE
+from retrieval_bench.naming import is_moment
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import COST, break_even, hint
 from retrieval_bench.report.columns import tail
 from retrieval_bench.report.families import COLOURS, NOT_RANKED, by_family, functional
 from retrieval_bench.report.figure import pareto_front, ranked
-from retrieval_bench.report.moments import is_moment
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -98,6 +98,7 @@ def index_cells(metrics: Sequence[str], k: int | None) -> list[Cell]:
         Cell("empty %", "queries without any answer", "empty_rate", _percent),
         Cell("build s", "seconds to build", "build_s", _seconds),
         Cell("size", "bytes of the saved index", "index_bytes", _size),
+        Cell("size an hour", "bytes of the saved index for an hour of video", "bytes_per_hour", _size),
         Cell("peak memory", "of the process, above its imports", "peak_rss_bytes", _size),
     ]
 

@@ -54,7 +54,7 @@ def render_comparison(table: pd.DataFrame) -> RenderableType:
         lines.append(Text(f"  not in both, or with no clear counterpart: {', '.join(alone)}", "yellow"))
     parts: list[RenderableType] = [*lines]
     left_out = others = 0
-    for _, group in table.groupby(["stage", "k"], sort=False, dropna=False):
+    for _, group in table.groupby(["stage", table["index"] == ENCODER, "k"], sort=False, dropna=False):
         rows: list[Row] = group.to_dict("records")  # type: ignore[assignment]
         shown = _shown(rows)
         left_out += len(rows) - len(shown)
@@ -95,7 +95,10 @@ def _found(row: Row) -> bool:
 
 def _title(row: Row) -> str:
     if row["index"] == ENCODER:
-        return f"{row['stage']}: the encoder alone, with exact search"
+        depth = number(row, "k")  # of moments
+        return f"{row['stage']}: the encoder alone, with exact search" + (
+            f", k = {depth:.0f}" if isfinite(depth) else ""
+        )
     return f"{row['stage']}, k = {row['k']}"
 
 

@@ -12,19 +12,11 @@ from retrieval_bench.moment_truth import MomentLength
 from retrieval_bench.report import text
 from retrieval_bench.report.columns import metric_table
 from retrieval_bench.report.rows import Row, depth, failed, interval, number, panels
+from retrieval_bench.report.video import per_hour
 from retrieval_bench.search.base import Family
 
 BY_LENGTH = ("moment_hit_rate_iou0.5_{}@1", "moment_average_precision_{}")
 EXACT = "exact lists"  # in place of an index
-
-
-def is_moment(metric: str) -> bool:
-    """Whether a metric judges moments, not windows.
-
-    >>> is_moment("moment_iou@5"), is_moment("video_hit_rate@1"), is_moment("hit_rate@1")
-    (True, True, False)
-    """
-    return metric.startswith(("moment_", "video_"))
 
 
 def asked(rows: Sequence[Row]) -> int:
@@ -89,11 +81,12 @@ def moment_remarks(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def meaning(rows: Sequence[Row]) -> tuple[str, str, str]:
-    """What is timed, what the floor is, and what is encoded on top, in words."""
+    """What is timed, what the floor is, and what is done on top, in words."""
     if asked(rows):
         return (
             "one query at a time (all its windows, voting and re-rank)",
             "an index that does nothing, its answers voted on like any",
-            "one window",
+            "reading and encoding one query (all its windows)",
         )
-    return "one query at a time", "an index that does nothing", "one query"
+    on_top = "reading and encoding one query" if per_hour(rows) else "encoding one query"
+    return "one query at a time", "an index that does nothing", on_top

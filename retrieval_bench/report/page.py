@@ -15,7 +15,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from retrieval_bench.collisions import collision_curves
-from retrieval_bench.naming import flat, training_parts
+from retrieval_bench.naming import flat, is_moment, training_parts
 from retrieval_bench.record import RunRecord, written_whole
 from retrieval_bench.report import text
 from retrieval_bench.report.cells import chosen, encoder_part, panel
@@ -24,7 +24,7 @@ from retrieval_bench.report.drawing import svg
 from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
 from retrieval_bench.report.lsh import collision_figure
-from retrieval_bench.report.moments import asked, is_moment
+from retrieval_bench.report.moments import asked
 from retrieval_bench.report.overview import heading, trained_tables
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (

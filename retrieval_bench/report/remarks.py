@@ -14,6 +14,7 @@ from retrieval_bench.report.moments import moment_remarks
 from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval, operating_points
 from retrieval_bench.report.table import RunFacts
 from retrieval_bench.report.training import training_remarks
+from retrieval_bench.report.video import video_remarks
 
 SHOWN = 3  # metrics in a remark
 OPEN = 0.001  # a bound this far from its value is worth a remark, however wide the interval
@@ -53,6 +54,7 @@ def _remarks(record: RunRecord) -> Iterator[str]:
         yield from _targets(facts)
         yield from _lost_moments(stage, facts.get("moments") or {})
         yield from _encoders(stage, facts)
+    yield from video_remarks(record)
     yield from _clients(record)
     if len(record.points):
         yield from moment_remarks(operating_points(record.points))

@@ -14,12 +14,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from retrieval_bench.naming import is_moment
 from retrieval_bench.report import text
 from retrieval_bench.report.break_even import break_even, hint
 from retrieval_bench.report.classes import ClassTable, render_classes
 from retrieval_bench.report.columns import index_tables, simple, width_of
 from retrieval_bench.report.families import NOT_RANKED, by_family, functional
-from retrieval_bench.report.moments import asked, is_moment, meaning, moment_table, told_sizes
+from retrieval_bench.report.moments import asked, meaning, moment_table, told_sizes
 from retrieval_bench.report.rows import (
     Row,
     depth,
@@ -34,6 +35,7 @@ from retrieval_bench.report.rows import (
     panel_name,
     panels,
 )
+from retrieval_bench.report.video import per_hour
 from retrieval_bench.stats import QUANTILES, least_queries
 
 IN_HEADING = ("data", "n_queries", "n_gallery", "similarity", "k", "cuts")  # the protocol's line need not repeat them
@@ -157,7 +159,8 @@ def _exact_cell(rows: Sequence[Row], stage: Any, name: str) -> str:
 def _build_part(rows: Sequence[Row]) -> RenderableType:
     """One line an index and stage: what it costs to build and keep."""
     table = simple()
-    for header in ("index", "stage", "build s", "size", "peak memory", "status"):
+    hourly = per_hour(rows)
+    for header in ("index", "stage", "build s", "size", *(["an hour"] if hourly else []), "peak memory", "status"):
         table.add_column(header, justify="left" if header in {"index", "stage", "status"} else "right", no_wrap=True)
     table.columns[0].no_wrap = False
     seen: dict[tuple[Any, ...], Row] = {}
@@ -174,12 +177,14 @@ def _build_part(rows: Sequence[Row]) -> RenderableType:
             str(row["stage"]),
             f"{seconds:.2f}" if isfinite(seconds) else text.BLANK,
             text.size(number(row, "index_bytes")),
+            *([text.size(number(row, "bytes_per_hour"))] if hourly else []),
             text.size(number(row, "peak_rss_bytes")),
             str(row.get("status", "ok")),
         )
         previous = label(row)
         table.add_row(*map(Text, cells), style="red" if failed(row) else None)
-    return _titled("What an index costs to build and keep (peak memory above the bare process)", table)
+    hours = "; size for an hour of video" if hourly else ""
+    return _titled(f"What an index costs to build and keep (peak memory above the bare process{hours})", table)
 
 
 def _notes(rows: Sequence[Row], facts: RunFacts) -> RenderableType:
@@ -205,7 +210,7 @@ def times(measured: Sequence[Row]) -> list[str]:
     encode = {row["stage"]: v for row in measured if isfinite(v := number(row, "encode_ms"))}
     if encode:
         times = ", ".join(f"{text.milliseconds(v)} ms ({stage})" for stage, v in encode.items())
-        lines.append(f"On top of every latency: encoding {encoded} takes {times}.")
+        lines.append(f"On top of every latency: {encoded} takes {times}.")
     timed = [n for row in measured if isfinite(n := number(row, "n_timed"))]
     least = least_queries(QUANTILES["latency_p95_ms"])
     if timed and min(timed) < least:

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from retrieval_bench.encoder.over import Max, Mean, Recurrent
+from retrieval_bench.encoder.over import Max, Mean, Recurrent, widest
 from retrieval_bench.errors import BadConfig
 
 LENGTHS = torch.tensor([4, 2, 3])
@@ -98,3 +98,7 @@ def test_gradients_reach_every_parameter(make) -> None:
 def test_wrong_values_are_refused(make, message: str) -> None:
     with pytest.raises(BadConfig, match=message):
         make()
+
+
+def test_mean_without_float64() -> None:
+    assert widest(torch.device("mps")) == torch.float32 and widest(torch.device("cpu")) == torch.float64

@@ -18,7 +18,6 @@ from retrieval_bench.media.sampling import (
     ViewSampling,
     dense,
     segment_centres,
-    segment_random,
     uniform,
     views,
     windows,
@@ -110,20 +109,6 @@ def test_an_index_is_always_a_frame(n: int, rate: float, sampling: Sampling) -> 
     if not isinstance(sampling, ViewSampling):
         assert (np.diff(found) >= 0).all()
     assert sampling.indices(1, rate).max() == 0
-
-
-@given(n=lengths, count=st.integers(1, 40), seed=st.integers(0, 99))
-def test_random_frames_stay_in_their_part(n: int, count: int, seed: int) -> None:
-    found = segment_random(n, count, np.random.default_rng(seed))
-    for i, index in enumerate(found.tolist()):
-        low, high = i * n // count, (i + 1) * n // count
-        assert low <= index < max(high, low + 1)
-    np.testing.assert_array_equal(found, segment_random(n, count, np.random.default_rng(seed)))
-
-
-def test_random_frames_reach_every_frame() -> None:
-    generator = np.random.default_rng(0)
-    assert set(np.concatenate([segment_random(10, 3, generator) for _ in range(200)]).tolist()) == set(range(10))
 
 
 @pytest.mark.parametrize(

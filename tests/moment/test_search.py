@@ -194,8 +194,3 @@ def test_lists_must_fit_the_query() -> None:
         VOTED(np.zeros((2, 1), np.int64), np.zeros((2, 1), np.float32), query(3), GALLERY)
     with pytest.raises(ValueError, match="without vectors"):
         Moments()(np.zeros((3, 1), np.int64), np.zeros((3, 1), np.float32), query(3), GALLERY)
-
-
-def test_windows_of_its_own() -> None:
-    cut = Moments(window=4.0, stride=2.0).cut(np.array([2]), np.array([9.0]))
-    assert cut.starts.tolist() == [0, 2, 4, 5] and cut.ends.tolist() == [4, 6, 8, 9]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from synthetic_moments import windows
 
 from retrieval_bench.moment.base import GalleryWindows, Hits, Lines, QueryWindows
 from retrieval_bench.moment.candidates import candidates
@@ -16,7 +17,6 @@ from retrieval_bench.moment.merging import merged
 from retrieval_bench.moment.reranking import aligned
 from retrieval_bench.moment.trimming import trimmed
 from retrieval_bench.moment.voting import PEAKS_LOOKED_AT, peaks, speeds, vote
-from retrieval_bench.moment.windows import windows
 from retrieval_bench.types import Segments, Similarity
 
 INF = np.float32(np.inf)

@@ -1,13 +1,14 @@
 """Which index finds the moment: nine backends at rising efforts, low ones among them, over the windows of long videos.
 
-python experiments/moments/run.py            # data=moments, nothing to download; about 15 minutes on two idle cores
-python experiments/moments/run.py --dims 16 32 1280     # other widths of the vectors; each a table of its own
+python experiments/moments/run.py            # data=moments, nothing to download
+python experiments/moments/run.py --dims 16 64          # other widths of the vectors; each a table of its own
 python experiments/moments/run.py --out . data.n_videos=4 measure.passes=2     # to see that it works
 
 A window's vector is the mean of its pretrained frames, cut to its first axes by PCA that was fitted on training videos
-(`--dims`, 1280: as it is). Whole, every index finds every moment: with fewer axes exact search misses some, and there
+(`--dims`, 1280: as it is). Whole, exact search finds every moment at IoU 0.5; with fewer axes it misses some, and there
 is something to tell. `table_<dims>.csv`: a line an operating point, as it is answered 20 windows deep; quality with
-95 % intervals over queries, times of a whole query (all its windows, voting and re-rank). A finished run is not redone.
+95 % intervals over queries, times of a whole query (all its windows, voting and re-rank). `misled_<dims>.csv`: pairs of
+operating points that neighbour recall ranks the other way round. A finished run is not redone.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def misled(made: pd.DataFrame) -> pd.DataFrame:
 def main() -> None:
     """Run every width and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dims", type=int, nargs="+", default=[WHOLE, 8])
+    parser.add_argument("--dims", type=int, nargs="+", default=[WHOLE, 32])
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the tables")
     parser.add_argument("overrides", nargs="*", help="of every run, such as data.n_videos=4")
     args = parser.parse_args()

@@ -1,7 +1,7 @@
 """Mean, LSTM and GRU over the same frozen frames of UCF101: three seeds, through exact search, HNSW and two LSH.
 
 python experiments/sequence/ucf101.py --data FOLDER --choose     # FOLDER/ucf101_6class_160; on validation sources
-python experiments/sequence/ucf101.py --data FOLDER              # minutes on two idle cores
+python experiments/sequence/ucf101.py --data FOLDER              # the study
 python experiments/sequence/ucf101.py --data FOLDER --seeds 0 --out . trainer.epochs=1     # to see that it works
 
 Official split 1: test clips search the training clips, which are trained on. Eight frames a clip, whose vectors are

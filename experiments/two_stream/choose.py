@@ -1,6 +1,6 @@
 """Chooses how the flow stream is trained and how much each stream weighs, on validation sources of UCF101's split 1.
 
-python experiments/two_stream/choose.py --data FOLDER     # FOLDER/ucf101_6class_160; about 15 minutes on two idle cores
+python experiments/two_stream/choose.py --data FOLDER     # FOLDER/ucf101_6class_160
 python experiments/two_stream/choose.py --data FOLDER "rgb" "flow, rate 3e-4"     # these candidates alone
 
 Of the 18 training sources of each class three are kept to validate on (their clips search one another, without those

@@ -1,6 +1,6 @@
 """What is seen, how it moves, and both: three training seeds on UCF101, through exact search, HNSW and two LSH.
 
-python experiments/two_stream/run.py --data FOLDER     # FOLDER/ucf101_6class_160; about 25 minutes on two idle cores
+python experiments/two_stream/run.py --data FOLDER     # FOLDER/ucf101_6class_160
 python experiments/two_stream/run.py --data FOLDER --seeds 0 --out . trainer.epochs=1     # to see that it works
 
 Official split 1: test clips search the training clips, which are trained on. Each seed trains two streams of 128

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -42,7 +43,7 @@ WIDTH, HEIGHT = 171, 128
 KINDS = ("bare PyAV loop", "Video", "parts of RGB and DIS", "Clip with DIS")
 PAIRED = {"Video": ("bare PyAV loop", 0.9), "Clip with DIS": ("parts of RGB and DIS", 0.85)}  # and the share wanted
 MOST_MB = 300.0
-RATE = 10  # frames a second of the file for --memory
+RATE, LOOP = 10, 60  # frames a second of the file for --memory; of these differ
 READERS = ("Video", "Clip with DIS", "frames_at")
 SUFFIXES = (".mp4", ".avi", ".mkv")
 
@@ -121,16 +122,21 @@ def peak(reader: str, path: Path) -> float:
 
 
 def write(path: Path, width: int, height: int, n: int) -> Path:
-    """Noise that drifts: there is something to decode in every frame."""
+    """Noise that drifts in circles: there is something to decode in every frame, and each is made only once."""
     noise = np.random.default_rng(0).integers(0, 256, (height // 8 + 16, width // 8 + 16, 3)).astype(np.uint8)
     whole = cv2.resize(noise, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
+    pictures = []
+    for angle in np.arange(min(n, LOOP)) * 2 * np.pi / LOOP:
+        x, y = int(60 + 50 * np.sin(angle)), int(60 + 50 * np.cos(angle))
+        picture = np.ascontiguousarray(whole[y : y + height, x : x + width])
+        pictures.append(av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p"))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i in range(n):
-            x, y = int(60 + 50 * np.sin(i / 40)), int(60 + 50 * np.cos(i / 31))
-            picture = np.ascontiguousarray(whole[y : y + height, x : x + width])
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+            frame = pictures[i % LOOP]
+            frame.pts, frame.time_base = i, Fraction(1, RATE)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval_bench.errors import BadConfig, CorruptInput
+import numpy as np
+
+from retrieval_bench.errors import BadConfig, CorruptInput, UnlikeProtocols
 from retrieval_bench.naming import with_parts
 from retrieval_bench.record import RunRecord, digest
-from retrieval_bench.seeds import t_interval
+from retrieval_bench.seeds import paired_seeds, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,3 +92,43 @@ def over_seeds(points: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str]
             row |= {metric: found.value, f"{metric}_lo": found.lo, f"{metric}_hi": found.hi}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def seed_differences(
+    a: Sequence[RunRecord], b: Sequence[RunRecord], metrics: Sequence[str], seed: int = 0
+) -> pd.DataFrame:
+    """What changed from an encoder a to an encoder b, by exact search: b − a, paired over training seeds and queries.
+
+    Args:
+        a, b: a run a seed, in the same order; the last stage of each counts.
+        metrics: such as hit_rate@1. seed: of the bootstrap.
+
+    Returns:
+        One row a metric: means a and b, difference with its 95 % interval lo and hi (seeds and queries), p, seeds, n.
+
+    Raises:
+        ValueError: not as many runs on both sides. UnlikeProtocols: the queries of two runs differ.
+    """
+    import pandas as pd
+
+    rows = []
+    for metric in metrics:
+        pairs = [(_by_query(one, metric), _by_query(other, metric)) for one, other in zip(a, b, strict=True)]
+        ids = pairs[0][0].index
+        if any(not side.index.equals(ids) for pair in pairs for side in pair):
+            raise UnlikeProtocols(f"{metric}: the runs have other queries, so they cannot be paired; run them again")
+        before, after = (np.stack([pair[side].to_numpy(np.float64) for pair in pairs]) for side in (0, 1))
+        found = paired_seeds(after - before, seed)
+        row = {"metric": metric, "seeds": len(pairs), "n": found.n}
+        row |= {"a": float(np.nanmean(before)), "b": float(np.nanmean(after)), "difference": found.value}
+        rows.append(row | {"lo": found.lo, "hi": found.hi, "p": found.p})
+    return pd.DataFrame(rows)
+
+
+def _by_query(record: RunRecord, metric: str) -> pd.Series:
+    """Of a run's last stage: query id → metric by exact search, sorted."""
+    import pandas as pd
+
+    table = pd.read_parquet(record.folder / "queries.parquet")
+    table = table[(table["stage"] == list(record.stages)[-1]) & (table["pass"] == -1)]
+    return table.groupby("query_id")[f"exact_{metric}"].first().sort_index()

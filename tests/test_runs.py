@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from retrieval_bench import load_runs, run
+from retrieval_bench.errors import UnlikeProtocols
 from retrieval_bench.naming import loss_name, training_parts
 from retrieval_bench.record import RunRecord, write_json
-from retrieval_bench.runs import over_seeds
+from retrieval_bench.runs import over_seeds, seed_differences
+from retrieval_bench.seeds import paired_seeds
 
 POINT = {"index": "exact", "index_params": "{}", "build_seed": 0, "effort": None, "k": 10, "half": "all"}
 TRAIN = [
@@ -105,3 +107,38 @@ def test_over_seeds_is_a_row_a_point_with_the_interval_of_its_seeds() -> None:
     half = 4.302652730 * 0.1 / np.sqrt(3)  # Student's t of two degrees of freedom at 97.5 %
     np.testing.assert_allclose(found["hit_rate@1_hi"] - found["hit_rate@1"], half)
     np.testing.assert_allclose(found["hit_rate@1"] - found["hit_rate@1_lo"], half)
+
+
+def judged(folder: Path, values: list[float], stages: tuple[str, ...], first: int = 0) -> RunRecord:
+    """A run whose last stage has these values, one a query, and other stages zeros; rows of times stand between."""
+    rows = [
+        {"stage": stage, "index": index, "pass": number, "query_id": first + query, "ns": 7}
+        | {"exact_hit_rate@1": value if stage == stages[-1] and number < 0 else 0.0}
+        for stage in stages
+        for index in ("null", "exact")
+        for number in (-1, 0)
+        for query, value in reversed(list(enumerate(values)))
+    ]
+    folder.mkdir()
+    pd.DataFrame(rows).to_parquet(folder / "queries.parquet")
+    return RunRecord(folder.name, "adhoc", {}, {}, "f", {}, {}, {stage: {} for stage in stages}, [], folder=folder)
+
+
+def test_two_encoders_are_paired_over_seeds_and_queries(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    before, after = (rng.random((3, 20)).round(2) for _ in range(2))
+    a = [judged(tmp_path / f"a{i}", row.tolist(), ("pretrained",)) for i, row in enumerate(before)]
+    b = [judged(tmp_path / f"b{i}", row.tolist(), ("pretrained", "trained")) for i, row in enumerate(after)]
+    (row,) = seed_differences(a, b, ["hit_rate@1"], seed=4).to_dict("records")
+    found = paired_seeds(after - before, 4)
+    assert (row["metric"], row["seeds"], row["n"]) == ("hit_rate@1", 3, 20)
+    assert [row["a"], row["b"]] == pytest.approx([before.mean(), after.mean()])
+    assert [row["difference"], row["lo"], row["hi"], row["p"]] == [found.value, found.lo, found.hi, found.p]
+    with pytest.raises(ValueError, match="shorter"):
+        seed_differences(a, b[:2], ["hit_rate@1"])
+
+
+def test_runs_of_other_queries_are_not_paired(tmp_path: Path) -> None:
+    a, b = (judged(tmp_path / str(first), [0.0, 1.0], ("trained",), first) for first in (0, 1))
+    with pytest.raises(UnlikeProtocols, match="other queries"):
+        seed_differences([a], [b], ["hit_rate@1"])

@@ -148,7 +148,7 @@ class Decoding:
         self.count, self.truncated = 0, ""
         self._container, self._stream = container, stream
         self._refused = "no picture in the stream"
-        self._end = 0.0  # seconds, of the packets seen
+        self._end = 0  # of the packets seen, in ticks of the stream: fractions are slow, and packets many
         self._last_dts: int | None = None
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -200,8 +200,8 @@ class Decoding:
 
     def _note(self, packet: Packet[VideoStream]) -> None:
         self._last_dts = self._last_dts if packet.dts is None else packet.dts
-        if packet.pts is not None and packet.time_base:
-            self._end = max(self._end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.pts is not None:
+            self._end = max(self._end, packet.pts + (packet.duration or 0))
 
     def _missing_by_header(self) -> str:
         """Matroska ends without a sign, but its writer noted how long each stream is. Blind to the last few frames."""
@@ -209,6 +209,7 @@ class Decoding:
         if len(parts) == 3:
             with contextlib.suppress(ValueError):
                 length = 3600 * int(parts[0]) + 60 * int(parts[1]) + float(parts[2])
-                if self._end < length - 1.5 / float(self._stream.average_rate or UNKNOWN_RATE):
-                    return f"the file ends at {self._end:.2f} of {length:.2f} seconds"
+                end = float(self._end * (self._stream.time_base or 0))
+                if end < length - 1.5 / float(self._stream.average_rate or UNKNOWN_RATE):
+                    return f"the file ends at {end:.2f} of {length:.2f} seconds"
         return ""

@@ -17,6 +17,7 @@ from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
 from retrieval_bench.overrides import Swept, allowed, grid, one_run, refuse_sweeps, singly, sweeps, swept_by
 from retrieval_bench.request import Request, requested, told_to_hydra, user_cache
+from retrieval_bench.secrecy import refuse_typed
 from retrieval_bench.sweep import Outcome, Sweep, run_job, settled
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def _register() -> None:
 
 def _requested(overrides: Sequence[str], config_dir: Path | None) -> AbstractContextManager[Request]:
     _register()
+    refuse_typed(overrides)
     return requested(overrides, config_dir, CONF, lambda rest: [override.key_or_group for override in _parse(rest)])
 
 

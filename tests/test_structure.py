@@ -27,7 +27,7 @@ LAYERS = {
         ),
         0,
     ),  # parts of nearest
-    **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
+    **dict.fromkeys(("guard", "overrides", "diagnosis", "secrecy"), 0),  # of the command line
     "_row_store": 0,  # of embed, and of what data draw
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
@@ -54,6 +54,10 @@ LAYERS = {
             "comparison_groups",
             "record",
             "track",
+            "_readings",
+            "_tracker",
+            "_tracker_mlflow",
+            "_tracker_wandb",
             "points",
             "goals",
             "collisions",
@@ -70,7 +74,7 @@ LAYERS = {
     ),
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
-    **dict.fromkeys(("foresight", "origin", "request", "wanted", "_earlier", "assembly", "running"), 3),
+    **dict.fromkeys(("foresight", "origin", "request", "wanted", "_earlier", "assembly", "running", "telling"), 3),
     **dict.fromkeys(("sweep", "sweep_estimate", "study", "objective"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
@@ -97,6 +101,8 @@ HEAVY = {
 WATCHED = TORCH | {
     "pytorch_lightning",
     "wandb",
+    "mlflow",
+    "tensorboard",
     "matplotlib",
     "hydra",
     "omegaconf",

@@ -61,6 +61,7 @@ LAYERS = {
             "points",
             "goals",
             "collisions",
+            "collapse",
             "break_even",
             "environment",
             "estimate",
@@ -76,6 +77,7 @@ LAYERS = {
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
     **dict.fromkeys(("foresight", "origin", "request", "wanted", "_earlier", "assembly", "running", "telling"), 3),
     **dict.fromkeys(("sweep", "sweep_estimate", "study", "objective"), 3),
+    **dict.fromkeys(("examples", "moment_examples", "_thumbnails"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

@@ -251,6 +251,9 @@ class _Told(Callback):
         self._told, self._epochs = told, epochs
         self._begin = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._begin = perf_counter()  # a training that goes on in the middle of an epoch does not start one
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._begin = perf_counter()
 

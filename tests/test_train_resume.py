@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
 import pytest
 import pytorch_lightning as pl
@@ -67,15 +68,18 @@ def test_a_killed_training_ends_in_the_same_weights(step: int, how: str, more: l
 
     whole = trained("whole")
     assert whole.returncode == 0, whole.stderr
+    begin = perf_counter()
     killed = trained("killed", step, how)
     assert killed.returncode == (-signal.SIGKILL if how == "SIGKILL" else 128 + signal.SIGTERM), killed.stderr
     assert not list((place / "killed").rglob("weights.safetensors")) and list((place / "killed").rglob("last.ckpt"))
     resumed = trained("killed")
+    took = perf_counter() - begin
     assert resumed.returncode == 0, resumed.stderr
     a, b = ((place / name).rglob("cache/trained/*/weights.safetensors") for name in ("killed", "whole"))
     a, b = next(a), next(b)
     assert a.read_bytes() == b.read_bytes()
     told, wanted = (json.loads((file.parent / "outcome.json").read_text()) for file in (a, b))
+    assert 0 < told["seconds"] < took, "the time between the two is not trained"
     assert told | {"seconds": 0} == wanted | {"seconds": 0}, "history, best epoch and images, too"
 
 

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from retrieval_bench.origin import Origin
     from retrieval_bench.record import RunRecord
 
-# In a wheel `conf` lies inside the package, in a checkout beside it.
 _HERE = Path(__file__).resolve().parent
-CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"
+CONF = _HERE / "conf" if (_HERE / "conf").is_dir() else _HERE.parent / "conf"  # in a wheel inside the package
 
 
 def _register() -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from retrieval_bench.binding import RESERVED, Binder
-from retrieval_bench.cli import CONF, shown
+from retrieval_bench.cli import CONF, composed
 from retrieval_bench.doctor import EXTRAS, backend_state, extra_state, needed
 from retrieval_bench.errors import BadConfig
 
@@ -79,8 +79,9 @@ def test_every_experiment_binds(name: str) -> None:
         for line in (CONF / "experiment" / f"{name}.yaml").read_text().splitlines()
         if line.startswith("# Needs:")
     ]
-    config = yaml.safe_load(shown([f"experiment={name}", *[o for line in overrides for o in line.split()]]))
+    config = composed([f"experiment={name}", *[o for line in overrides for o in line.split()]])
     Binder(CONF).check(config)
+    assert all((CONF / "experiment" / f"{part}.yaml").is_file() for part in config["experiments"])
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert "# Question:" in text and "# Command:" in text and "# Expected:" in text
 
@@ -93,7 +94,7 @@ def test_every_option_binds(group: str) -> None:
             value = "['null']"
         try:
             added = "" if any(group in line for line in DEFAULTS) else "+"  # a group that no run takes yet
-            config = yaml.safe_load(shown([f"{added}{group}={value}"]))
+            config = composed([f"{added}{group}={value}"])
         except BadConfig as error:
             assert "missing values" in str(error), error  # a mandatory root, say
             continue
@@ -101,7 +102,7 @@ def test_every_option_binds(group: str) -> None:
 
 
 def test_the_data_set_that_brings_vectors_switches_the_encoder_off() -> None:
-    assert yaml.safe_load(shown(["data=vectors", "data.gallery=a.npy"]))["encoder"] is None
+    assert composed(["data=vectors", "data.gallery=a.npy"])["encoder"] is None
 
 
 def test_a_hidden_target_is_refused() -> None:

@@ -169,7 +169,7 @@ def test_layers(file: Path) -> None:
         elif layer(here) == 3 and layer(other) == 1:
             assert f"{other}.{rest}".startswith(OPEN_TO_STEPS), f"{here} may not import the concrete {name}"
         elif layer(here) == 4:
-            assert layer(other) in {0, 3, 4} or other in {"record", "comparison", "comparison_groups"}, (
+            assert layer(other) in {0, 3, 4} or other in {"record", "comparison", "comparison_groups", "runs"}, (
                 f"{here} may not import {name}"
             )
         else:

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.running import terminal as _console
@@ -50,13 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
-    report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
-    report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
-    report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
-    report.add_argument("--figure", type=Path, metavar="FILE", help="the Pareto figure (.svg, .pdf, .png) instead")
-    report.add_argument("--metric", default="ann_recall", help="of the figure (default: ann_recall)")
-    report.add_argument("--cost", default="latency_p50_ms", help="of the figure (default: latency_p50_ms)")
+    _add_report(commands)
     compare = commands.add_parser("compare", help="paired comparison of two runs, or of two folders of runs over seeds")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -67,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="but for list: data=NAME data.root=FOLDER …")
     commands.add_parser("doctor", help="what is installed, which backends work, which extra installs the rest")
     return parser
+
+
+def _add_report(commands: Any) -> None:
+    report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
+    report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
+    report.add_argument("--figure", type=Path, metavar="FILE", help="the Pareto figure (.svg, .pdf, .png) instead")
+    report.add_argument("--metric", default="ann_recall", help="of the figure (default: ann_recall)")
+    report.add_argument("--cost", default="latency_p50_ms", help="of the figure (default: latency_p50_ms)")
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

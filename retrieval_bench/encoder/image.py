@@ -89,13 +89,9 @@ class ImageEncoder(Encoder):
         self._stem = _stem(channels, stem)
         self.backbone = _of_channels(_backbone(model, Source.NONE if told else source, seed), channels, self._stem)
         facts = self.backbone  # of the whole model, also where it is cut
+        self.pool, self._layer, self._channels = pool, layer, int(_fact(facts, "num_features"))
         if layer is not None:
-            if pool is None:
-                raise BadConfig(f"encoder.layer={layer} needs a pooling; type pool=average or pool=grid")
-            self.backbone, self._channels = cut(self.backbone, layer, channels)
-        else:
-            self._channels = int(_fact(self.backbone, "num_features"))
-        self.pool, self._layer = pool, layer
+            self.backbone, self._channels = cut(facts, _with_pool(layer, pool), channels)
         if told and isinstance(source, Path):
             self._take_trained(told, source)
         self._model, self._source, self._seed = model, source, seed
@@ -187,6 +183,12 @@ class ImageEncoder(Encoder):
         tokens = features[:, self._prefix_tokens :].transpose(1, 2)  # [b, c, patches]
         side = math.isqrt(tokens.shape[2])  # inputs are squares, so patches are; what is left is a class token
         return tokens[:, :, tokens.shape[2] - side * side :].reshape(-1, tokens.shape[1], side, side)
+
+
+def _with_pool(layer: str, pool: Pool | None) -> str:
+    if pool is None:
+        raise BadConfig(f"encoder.layer={layer} needs a pooling; type pool=average or pool=grid")
+    return layer
 
 
 def _same_pool(pool: Pool | None, told: Mapping[str, Any], file: Path) -> None:

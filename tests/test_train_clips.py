@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from retrieval_bench import run
@@ -13,8 +14,9 @@ from retrieval_bench._fit import _judge
 from retrieval_bench._headed import freeze
 from retrieval_bench.cli import experiment
 from retrieval_bench.commands import main
-from retrieval_bench.errors import BadConfig
+from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.record import RunRecord
+from retrieval_bench.train import Where, train
 from retrieval_bench.types import Similarity
 
 SMALL = [
@@ -66,6 +68,20 @@ def test_above_frozen_frames_no_frame_is_encoded_again(frozen: RunRecord, cache:
         table[table["stage"] == stage] for table, stage in ((record.points, "trained"), (again.points, "pretrained"))
     )
     np.testing.assert_array_equal(mine[columns].to_numpy(), theirs[columns].to_numpy())
+
+
+def test_weights_above_an_earlier_layer_are_taken_back() -> None:
+    lower = [*SMALL, *FROZEN, "encoder.frame.layer=layer2", "encoder.over.residual=false", "encoder.over.out=12"]
+    made = experiment([*lower, "stage=[trained]"])
+    where = Where(made.cache, made.seed, made.similarity, made.embed)
+    model, _, folder = train(made.encoders["trained"](), made.recipe(), made.data, where, lambda *told: None)
+    weights = [*lower, "stage=[pretrained]", f"encoder.weights={folder / 'weights.safetensors'}"]
+    again = experiment(weights).encoders["pretrained"]()
+    assert again.dim == 12 and set(again.head_weights) == set(model.head.state_dict())
+    taken = again.exported()
+    assert all(torch.equal(taken[name], tensor) for name, tensor in model.encoder.exported().items())
+    with pytest.raises(CorruptInput, match=r"frame\.backbone\.layer3"):
+        experiment([*weights, "encoder.frame.layer=null"]).encoders["pretrained"]()
 
 
 def test_validation_ignores_the_whole_group_of_a_query() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -114,6 +115,16 @@ class ImageEncoder(Encoder):
         tensors, self.head_weights = tensors_of(file)
         self.head_node = told["training"]["head"]
         self.take(tensors, file)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ImageEncoder:
+        """In the same mode: of a cut backbone torchvision's own copy is always in training."""
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        twin.backbone.train(self.backbone.training)  # the graph of that mode; then each part's own
+        for part, copied in zip(self.modules(), twin.modules(), strict=True):
+            copied.training = part.training
+        return twin
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """{"image": float [b, 3, size, size]} → [b, dim]."""

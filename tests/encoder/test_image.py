@@ -1,3 +1,6 @@
+import copy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import timm
@@ -5,7 +8,7 @@ import torch
 
 from retrieval_bench.encoder.image import ImageEncoder
 from retrieval_bench.encoder.pooling import MAC, Average, GeM, Grid
-from retrieval_bench.errors import BadConfig
+from retrieval_bench.errors import BadConfig, CorruptInput
 
 KINDS = ["test_resnet", "test_efficientnet", "test_convnext", "test_vit", "test_vit2", "test_mambaout", "test_maxvit"]
 
@@ -124,3 +127,67 @@ def test_an_unknown_model_names_the_nearest() -> None:
 def test_wrong_values_are_refused(wrong) -> None:
     with pytest.raises(BadConfig, match=next(iter(wrong))):
         ImageEncoder("test_resnet", "none", **wrong)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet", "test_convnext"])
+def test_a_layer_gives_timms_own_map_of_it(model: str) -> None:
+    whole = ImageEncoder(model, "none", Average(), seed=3).eval()
+    for i, known in enumerate(whole.backbone.feature_info):
+        encoder = ImageEncoder(model, "none", Average(), seed=3, layer=known["module"]).eval()
+        assert encoder.dim == known["num_chs"] and encoder.preprocessing(48) == whole.preprocessing(48)
+        with torch.inference_mode():
+            (own,) = whole.backbone.forward_intermediates(images(64)["image"], [i], intermediates_only=True)
+            torch.testing.assert_close(encoder(images(64)), own.mean(dim=(2, 3)))
+
+
+def test_above_the_layer_nothing_is_kept_and_below_it_names_stay() -> None:
+    whole, lower = (ImageEncoder("test_resnet", "none", Average(), seed=3, layer=x) for x in (None, "layer2"))
+    kept = {name: tensor for name, tensor in whole.exported().items() if not name.startswith(("layer3", "layer4"))}
+    assert set(lower.exported()) == set(kept)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in lower.exported().items())
+    assert lower.describe()["layer"] == "layer2" and "layer" not in whole.describe()
+
+
+def test_a_layer_of_another_number_of_channels_and_a_grid() -> None:
+    encoder = ImageEncoder("test_efficientnet", "none", Grid(2, 2), layer="blocks.1", channels=4).eval()
+    with torch.inference_mode():
+        vectors = encoder({"image": torch.randn(2, 4, 32, 32)})
+    assert vectors.shape == (2, encoder.dim) and encoder.dim % 4 == 0
+
+
+def test_a_cut_encoder_is_copied_and_takes_its_own_weights_back() -> None:
+    one, other = (ImageEncoder("test_resnet", "none", GeM(), seed=s, layer="layer2").eval() for s in (0, 1))
+    with torch.inference_mode():
+        wanted = one(images(64))
+        torch.testing.assert_close(copy.deepcopy(one)(images(64)), wanted)  # in the mode of its model: evaluation
+        assert not torch.allclose(other(images(64)), wanted)
+        other.take(one.exported(), Path("trained.safetensors"))
+        torch.testing.assert_close(other(images(64)), wanted)
+
+
+def test_a_copy_has_the_mode_of_each_part() -> None:
+    encoder = ImageEncoder("test_resnet", "none", Average(), layer="layer2").train()
+    encoder.backbone.layer1.eval()
+    modes = {name: part.training for name, part in encoder.named_modules()}
+    assert {name: part.training for name, part in copy.deepcopy(encoder).named_modules()} == modes
+    assert set(modes.values()) == {True, False}
+
+
+def test_weights_of_a_cut_encoder_are_not_those_of_the_whole() -> None:
+    whole, lower = (ImageEncoder("test_resnet", "none", Average(), layer=x) for x in (None, "layer2"))
+    for encoder, given in ((whole, lower), (lower, whole)):
+        with pytest.raises(CorruptInput, match=r"layer3|layer4"):
+            encoder.take(given.exported(), Path("trained.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "pool", "message"),
+    [
+        ("test_resnet", "layer22", Average(), r"encoder\.layer=layer22 is not in this model; nearest: layer2"),
+        ("test_resnet", "layer2", None, r"encoder\.layer=layer2 needs a pooling; type pool=average or pool=grid"),
+        ("test_resnet", "global_pool", Average(), r"encoder\.layer=global_pool gives \[1, \d+\], no map of pixels"),
+    ],
+)
+def test_layers_that_give_no_map_are_refused(model: str, layer: str, pool: Average | None, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        ImageEncoder(model, "none", pool, layer=layer)

@@ -20,6 +20,7 @@ ALL = [
         for residual in (False, True)
         for name in [f"{cell}{' both ways' if both else ''}{' residual' if residual else ''}"]
     ),
+    pytest.param(partial(Recurrent, hidden=6, centre=False), id="lstm residual not centred"),
 ]
 
 
@@ -70,6 +71,29 @@ def test_with_a_residual_training_starts_from_mean_pooling(cell: str, both: bool
     over = Recurrent(5, cell=cell, hidden=6, bidirectional=both)
     assert over.out == 5
     torch.testing.assert_close(over(clips(), LENGTHS), Mean(5)(clips(), LENGTHS))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_centred_network_does_not_see_what_all_frames_have_in_common(cell: str, both: bool) -> None:
+    make = partial(Recurrent, cell=cell, hidden=6, bidirectional=both, residual=False, out=7, normalise=False)
+    features, shown = clips(), torch.randn(3, 1, 5)
+    other = features + shown * (torch.arange(4) < LENGTHS[:, None])[..., None]
+    over = trained(make)
+    torch.testing.assert_close(over(other, LENGTHS), over(features, LENGTHS))
+    blind = trained(partial(make, centre=False))
+    assert (blind(other, LENGTHS) - blind(features, LENGTHS)).abs().amax(dim=1).min() > 1e-2
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_to_a_centred_network_all_still_clips_are_alike(normalise: bool) -> None:
+    """Of several lengths, and after layer norm, too: a memory of nothing is not a memory of what is shown."""
+    over = trained(partial(Recurrent, hidden=6, residual=False, out=7, normalise=normalise))
+    still = torch.randn(3, 1, 5).expand(3, 4, 5)
+    lengths = torch.tensor([4, 4, 2])
+    vectors = over(still * (torch.arange(4) < lengths[:, None])[..., None], lengths)
+    nothing = over(torch.zeros(3, 4, 5), lengths)
+    torch.testing.assert_close(vectors, nothing)
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -137,7 +137,8 @@ def _seeds_table(group: Sequence[RunRecord]) -> SeedsTable:
         knob = next((r.get("knob") for r in rows if label(r) == row["index"]), None)
         effort = effort_label({"knob": knob, "effort": row["effort"]})
         written = [text.milliseconds if name == "latency_p50_ms" else text.quality for name in metrics]
-        cells = [write(*interval(row, name)) for write, name in zip(written, metrics, strict=True)]
+        of_row = {str(key): value for key, value in row.items()}
+        cells = [write(*interval(of_row, name)) for write, name in zip(written, metrics, strict=True)]
         lines.append(([str(row["stage"]), str(row["index"]), effort, f"{row['k']:.0f}", str(row["seeds"])], cells))
     heads = ["p50 ms" if name == "latency_p50_ms" else name for name in metrics]
     seeds = ", ".join(sorted({str(record.seeds.get("run")) for record in group}))

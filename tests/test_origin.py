@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from retrieval_bench import run
-from retrieval_bench.cli import experiment, shown
+from retrieval_bench.cli import composed, experiment
 from retrieval_bench.commands import main
 from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord
 from retrieval_bench.origin import moved
@@ -96,7 +96,7 @@ def test_what_does_not_go_with_it(origin: Path, override: str, message: str) -> 
 
 
 def test_what_decides_no_vector_is_free(origin: Path) -> None:
-    assert "batch_size: 8" in shown([f"from={origin}", "embed.batch_size=8"])
+    assert composed([f"from={origin}", "embed.batch_size=8"])["embed"]["batch_size"] == 8
 
 
 def test_no_run_there(origin: Path) -> None:

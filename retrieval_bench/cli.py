@@ -16,6 +16,7 @@ from retrieval_bench.errors import BadConfig, MissingExtra, RetrievalBenchError
 from retrieval_bench.guard import guard_hydra, hydra_targets
 from retrieval_bench.overrides import allowed, refuse_sweeps, sweeps
 from retrieval_bench.request import Request, requested
+from retrieval_bench.secrecy import refuse_typed
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _requested(overrides: Sequence[str], config_dir: Path | None) -> AbstractCon
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("user_cache", _user_cache, replace=True)
+    refuse_typed(overrides)
     return requested(overrides, config_dir, CONF, lambda rest: [override.key_or_group for override in _parse(rest)])
 
 

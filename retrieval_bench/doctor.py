@@ -41,6 +41,8 @@ EXTRAS = {
     "usearch": ("usearch",),
     "milvus": ("pymilvus", "milvus_lite"),
     "milvus_server": ("milvus",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "tensorboard": ("tensorboard",),
     "download": ("gdown",),
     "notebook": ("ipykernel", "nbclient", "nbformat"),
     "train": ("pytorch_metric_learning",),

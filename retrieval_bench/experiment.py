@@ -13,6 +13,7 @@ from retrieval_bench.binding import TRAINING, nearest
 from retrieval_bench.data.base import Dataset, MomentDataset, VectorDataset
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import PART, digest
+from retrieval_bench.secrecy import refuse_secrets
 from retrieval_bench.types import Similarity
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ class Experiment:
         name = str(self.config["name"])
         if not PART.fullmatch(name):
             raise BadConfig(f"name={name!r} becomes a folder under paths.runs: letters, digits, _, - and . are allowed")
+        refuse_secrets(self.config)
         for index in self.search:
             if not PART.fullmatch(index):
                 raise BadConfig(f"search.{index}: its name becomes a file's: letters, digits, _, - and . are allowed")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf
@@ -38,13 +36,10 @@ from retrieval_bench.record import (
     write_yaml,
     written_whole,
 )
-from retrieval_bench.report.figure import pareto_figure, save_figure
-from retrieval_bench.report.page import write_page
 from retrieval_bench.salvage import readable, recorded
 from retrieval_bench.stages import Prepared, prepare
+from retrieval_bench.telling import tell
 from retrieval_bench.wanted import CHOICE, candidates, choice_facts, is_exact, merged, missing, params
-
-_log = logging.getLogger(__name__)
 
 # What of the measuring does not decide numbers, or is kept apart inside the run (build seeds).
 _NOT_SCIENCE = ("timeout_s", "memory_limit_gb", "build_seeds", "clients", "client_seconds")
@@ -87,7 +82,7 @@ def run_experiment(experiment: Experiment, progress: Progress = silent, say: Say
             _write_unreadable(folder / "unreadable.csv", [bad for stage in stages for bad in stage.unreadable])
             foresight.measuring([stage.stage for stage in stages], folder / "results")
             record = _measured(experiment, stages, folder, record, progress)
-        _report(experiment, record, progress)
+        tell(experiment, record, progress)
     return record
 
 
@@ -264,34 +259,3 @@ def _write_unreadable(file: Path, items: Sequence[tuple[str, str]]) -> None:
         writer = csv.writer(handle)
         writer.writerow(("item", "reason"))
         writer.writerows(items)
-
-
-def _report(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
-    """Figure and trackers: neither may end a run that has its numbers. A tracker is told the same rows only once."""
-    figure, page, told = (record.folder / name for name in ("pareto.png", "report.html", "told.json"))
-    rows = digest(record.rows)
-    before = _told(told)
-    if before.get("figure") != rows or not (figure.exists() and page.exists()):
-        save_figure(pareto_figure(record.points), figure)
-        write_page([record], page)
-    factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
-    if factories:
-        from retrieval_bench.track import Story, track
-
-        progress("tell the trackers", 0, 1)
-        story = Story(record.run_id, record.config, record.protocol, record.points, figure)
-        for warning in track(factories, story, record.folder):
-            _log.warning(warning)
-        progress("tell the trackers", 1, 1)
-    now = before | dict.fromkeys(("figure", *factories), rows)
-    if now != before:
-        write_json(told, now)
-
-
-def _told(file: Path) -> dict[str, Any]:
-    """Who was told which rows; nobody, where the file is missing or damaged."""
-    try:
-        before = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return before if isinstance(before, dict) else {}

@@ -1,77 +1,108 @@
 """Experiment trackers: they are told everything a run found, and can never end it.
 
-Lightning's loggers are the interface. Lightning and wandb are imported only when a tracker is configured.
+Lightning's loggers are the interface; Lightning and the trackers are imported only when one is configured. All are told
+the same, from the run's record, after the run: so a training that was resumed, or taken from the cache, has its curve.
+
+What a user sees, under the same names in each:
+
+| name | what | step |
+|---|---|---|
+| `training/<column>` | curve of each column of the training's history: loss, val_map_at_r, … | epoch |
+| `encoder/<stage>/<metric>` | the encoder's own quality, by exact search: one number, to compare runs by | 0 |
+| `points/<stage>/<index>/k<depth>/<column>` | curve of quality and cost, build seeds averaged | effort, 0 without one |
+| `points` | table of every row of `points.parquet`, with intervals, build seeds and errors | |
+| `pareto`, `gallery` | pictures: the Pareto figure; some queries with their neighbours, right or wrong | |
+| `config`, `protocol`, `data_fingerprint`, `run_id`, `name` | settings; `weights`, where some were trained | |
+
+A point's numbers stand over its effort, since that is what a user turns; what has no number stands in the table. In
+names, `@` is written `_at_` (`hit_rate_at_10`), and other signs than letters, digits and `_ . -` as `_`: not every
+tracker takes more. The weights go to trackers that keep artifacts (wandb, MLflow); the others name their file.
+Runs of one `name` are one group: wandb's group, MLflow's experiment, one folder of TensorBoard's and CSV's files.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from retrieval_bench._tracker import Attempt, Factory, Story, Tracker
+from retrieval_bench.secrecy import hidden
 
-if TYPE_CHECKING:
-    from pytorch_lightning.loggers import Logger
-
-FIGURE = "pareto"
-OFFLINE, ONLINE = "offline", "online"  # wandb's own words
-Factory = partial[Any]
+__all__ = ["Story", "Told", "track"]
 
 
-@dataclass(frozen=True, eq=False)
-class Story:
-    """What a tracker is told.
+@dataclass(frozen=True)
+class Told:
+    """What came of it.
 
     Attributes:
-        run_id: names the run in the tracker, unless its configuration does.
-        config: the resolved configuration. protocol: the data set's. Both of JSON values.
-        points: as in `points.parquet`; every row becomes one step.
-        figure: the Pareto figure as PNG, if there is one.
+        warnings: for the user, one for each tracker with which something went wrong.
+        done: trackers that need not be told the same again.
     """
 
-    run_id: str
-    config: Mapping[str, Any]
-    protocol: Mapping[str, Any]
-    points: pd.DataFrame
-    figure: Path | None = None
+    warnings: list[str]
+    done: list[str]
 
 
-def track(loggers: Mapping[str, Factory], story: Story, folder: Path) -> list[str]:
-    """Tell every configured tracker.
+def track(loggers: Mapping[str, Factory], story: Story, folder: Path) -> Told:
+    """Tell every configured tracker; one that fails never raises.
 
     Args:
         loggers: name → a Lightning logger's class with its parameters, not yet constructed.
         story: what to tell.
         folder: where trackers keep their files, unless their `save_dir` says otherwise.
-
-    Returns:
-        Warnings for the user, one for each thing that went wrong; a tracker that fails never raises.
     """
-    warnings: list[str] = []
-    for name, factory in loggers.items():
-        trouble: list[str] = []
-        logger = _open(_completed(factory, story.run_id, folder), trouble)
-        if logger is not None:
-            told = _attempt("it was not told everything", partial(_tell, logger, story), trouble)
-            _attempt("it did not finish", partial(_finish, logger, told), trouble)
-        if trouble:
-            warnings.append(f"{name}: {'; '.join(trouble)}{_remedy(logger)}")
-    return warnings
+    told = Told([], [])
+    for name, given in loggers.items():
+        factory = partial(
+            given.func, *given.args, **given.keywords
+        )  # Hydra's own kind hides its keywords when extended
+        kind, trouble = _kind(factory), list[str]()
+        with kind.surroundings():
+            tracker, done = _tell(kind, kind.attempts(factory, story, folder), story, trouble)
+            if trouble:
+                told.warnings.append(f"{name}: {'; '.join(trouble)}{'' if tracker is None else tracker.remedy()}")
+        if done:
+            told.done.append(name)
+    return told
 
 
-def _completed(factory: Factory, run_id: str, folder: Path) -> Factory:
-    """The factory with the run's folder and, for trackers that name runs, the run's id."""
-    given = factory.keywords
-    more: dict[str, Any] = {}
-    if given.get("save_dir") is None:
-        more["save_dir"] = str(folder)
-    if "name" in given and given["name"] is None:
-        more["name"] = run_id
-    return partial(factory, **more)
+def _kind(factory: Factory) -> type[Tracker]:
+    """How this class of loggers is spoken to."""
+    from pytorch_lightning.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+
+    from retrieval_bench._tracker import CSVTracker, NumbersTracker, TensorBoardTracker
+    from retrieval_bench._tracker_mlflow import MLflowTracker
+    from retrieval_bench._tracker_wandb import WandbTracker
+
+    kinds: dict[type, type[Tracker]] = {
+        CSVLogger: CSVTracker,
+        TensorBoardLogger: TensorBoardTracker,
+        WandbLogger: WandbTracker,
+        MLFlowLogger: MLflowTracker,
+    }
+    made = factory.func
+    fitting = [kind for known, kind in kinds.items() if isinstance(made, type) and issubclass(made, known)]
+    return fitting[0] if fitting else NumbersTracker
+
+
+def _tell(
+    kind: type[Tracker], attempts: list[Attempt], story: Story, trouble: list[str]
+) -> tuple[Tracker | None, bool]:
+    """The tracker that was started, if one was, and whether it need not be told again."""
+    made: list[Tracker] = []
+    for attempt in attempts:
+        if not _attempt(attempt.failed, lambda each=attempt: made.append(kind(each.factory)), trouble):  # type: ignore[misc]
+            continue
+        tracker, others = made[-1], attempt is not attempts[-1] and not kind.keeps
+        words = attempt.failed if others else "it was not told everything"
+        well = _attempt(words, partial(tracker.tell, story), trouble)
+        _attempt("it did not finish", partial(tracker.finish, well), trouble)
+        if well or not others:
+            return tracker, well and attempt.final
+    return None, False
 
 
 def _attempt(what_failed: str, action: Callable[[], None], trouble: list[str]) -> bool:
@@ -81,76 +112,6 @@ def _attempt(what_failed: str, action: Callable[[], None], trouble: list[str]) -
     # Whatever a tracker throws: the run has its results already and must not end here.
     except Exception as error:  # noqa: BLE001
         reason = str(error).strip().splitlines() or ["no reason given"]
-        trouble.append(f"{what_failed} ({type(error).__name__}: {reason[0]})")
+        trouble.append(f"{what_failed} ({type(error).__name__}: {hidden(reason[0])})")
         return False
     return True
-
-
-def _open(factory: Factory, trouble: list[str]) -> Logger | None:
-    """The logger, started; offline where its server is away; none where it cannot start at all."""
-    made: list[Logger] = []
-    offline = partial(factory, mode=OFFLINE)
-    if factory.keywords.get("mode") != ONLINE:
-        _attempt("it did not start", lambda: made.append(_started(factory)), trouble)
-    elif not _attempt("it is kept offline", _need_key, trouble) or not _attempt(
-        "it is kept offline", lambda: made.append(_started(factory)), trouble
-    ):
-        _attempt("it did not start offline either", lambda: made.append(_started(offline)), trouble)
-    return made[0] if made else None
-
-
-def _started(factory: Factory) -> Logger:
-    logger: Logger = factory()
-    _ = logger.experiment  # type: ignore[attr-defined]  # Lightning opens the files or the connection here
-    return logger
-
-
-def _need_key() -> None:
-    """Refuse where wandb would ask for a key at the terminal, or have none."""
-    import wandb
-
-    if not wandb.login(prompt=False, verify=False):
-        raise ConnectionError("wandb has no key; type: wandb login, or set WANDB_API_KEY")
-
-
-def _values(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row without its blanks."""
-    return {str(column): value for column, value in row.items() if not pd.isna(value)}
-
-
-def _tell(logger: Logger, story: Story) -> None:
-    from pytorch_lightning.loggers import CSVLogger, WandbLogger
-
-    logger.log_hyperparams({"config": dict(story.config), "protocol": dict(story.protocol), "run_id": story.run_id})
-    rows = [_values(row) for row in story.points.to_dict("records")]
-    takes_text = isinstance(logger, CSVLogger | WandbLogger)
-    for step, row in enumerate(rows):
-        logger.log_metrics({k: v for k, v in row.items() if takes_text or not isinstance(v, str)}, step=step)
-    if isinstance(logger, WandbLogger):
-        columns = [str(column) for column in story.points.columns]
-        logger.log_table("points", columns=columns, data=[[row.get(column) for column in columns] for row in rows])
-    if story.figure is None:
-        return
-    if isinstance(logger, WandbLogger):
-        logger.log_image(FIGURE, [str(story.figure)])
-    elif isinstance(logger, CSVLogger):
-        shutil.copyfile(story.figure, Path(logger.log_dir) / f"{FIGURE}{story.figure.suffix}")
-
-
-def _finish(logger: Logger, told: bool) -> None:
-    from pytorch_lightning.loggers import WandbLogger
-
-    logger.finalize("success" if told else "failed")
-    if isinstance(logger, WandbLogger):
-        logger.experiment.finish(exit_code=0 if told else 1)
-
-
-def _remedy(logger: Logger | None) -> str:
-    """How to send later what a tracker kept on the disk."""
-    if logger is None:
-        return ""
-    from pytorch_lightning.loggers import WandbLogger
-
-    if isinstance(logger, WandbLogger) and logger.experiment.settings.mode != "disabled":
-        return f". Its files are kept; send them with: wandb sync {logger.experiment.settings.sync_dir}"
-    return ""

@@ -27,7 +27,7 @@ LAYERS = {
         ),
         0,
     ),  # parts of nearest
-    **dict.fromkeys(("guard", "overrides", "diagnosis"), 0),  # of the command line
+    **dict.fromkeys(("guard", "overrides", "diagnosis", "secrecy"), 0),  # of the command line
     "_row_store": 0,  # of embed, and of what data draw
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
@@ -53,6 +53,10 @@ LAYERS = {
             "comparison",
             "record",
             "track",
+            "_readings",
+            "_tracker",
+            "_tracker_mlflow",
+            "_tracker_wandb",
             "points",
             "goals",
             "collisions",
@@ -67,7 +71,7 @@ LAYERS = {
     ),
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
-    **dict.fromkeys(("foresight", "origin", "request", "wanted"), 3),
+    **dict.fromkeys(("foresight", "origin", "request", "telling", "wanted"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.
@@ -93,6 +97,8 @@ HEAVY = {
 WATCHED = TORCH | {
     "pytorch_lightning",
     "wandb",
+    "mlflow",
+    "tensorboard",
     "matplotlib",
     "hydra",
     "omegaconf",

@@ -1,0 +1,70 @@
+"""After the numbers: figure, page and trackers, none of which may end a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from retrieval_bench.data.base import Dataset
+from retrieval_bench.experiment import Experiment
+from retrieval_bench.record import Progress, RunRecord, digest, write_json
+from retrieval_bench.report.figure import pareto_figure, save_figure
+from retrieval_bench.report.page import write_page
+from retrieval_bench.report.samples import sample_sheet
+
+_log = logging.getLogger(__name__)
+
+
+def tell(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
+    """Draw, and tell the trackers. Whoever was told the same rows is not told again."""
+    figure, page, told = (record.folder / name for name in ("pareto.png", "report.html", "told.json"))
+    rows = digest(record.rows)
+    before = _told(told)
+    if before.get("figure") != rows or not (figure.exists() and page.exists()):
+        save_figure(pareto_figure(record.points), figure)
+        write_page([record], page)
+    factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
+    done = ["figure"]
+    if factories:
+        from retrieval_bench.track import Story, track
+
+        progress("tell the trackers", 0, 1)
+        pictures = {"pareto": figure} | _gallery(experiment, record, fresh=before.get("figure") == rows)
+        found = track(factories, Story(record, pictures), record.folder)
+        for warning in found.warnings:
+            _log.warning(warning)
+        done += found.done
+        progress("tell the trackers", 1, 1)
+    now = before | dict.fromkeys(done, rows)
+    if now != before:
+        write_json(told, now)
+
+
+def _gallery(experiment: Experiment, record: RunRecord, fresh: bool) -> dict[str, Path]:
+    """Some queries with their neighbours, where the data have pictures; drawn again where the rows are new."""
+    file = record.folder / "gallery.png"
+    if not isinstance(experiment.data, Dataset):
+        return {}
+    if not (fresh and file.exists()):
+        try:
+            sheet = sample_sheet(record, experiment.data)
+        except (OSError, ValueError) as error:  # neighbours.parquet is damaged: the numbers stand without a picture
+            _log.warning("no retrieval gallery: %s", error)
+            return {}
+        if sheet is None:
+            return {}
+        part = file.with_name("gallery.part.png")
+        sheet.save(part)
+        part.replace(file)
+    return {"gallery": file}
+
+
+def _told(file: Path) -> dict[str, Any]:
+    """Who was told which rows; nobody, where the file is missing or damaged."""
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return before if isinstance(before, dict) else {}

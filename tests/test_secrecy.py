@@ -1,0 +1,46 @@
+"""No secret comes into a configuration, a message, or anything that a run writes."""
+
+from pathlib import Path
+
+import pytest
+
+from retrieval_bench.cli import experiment, shown
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.secrecy import hidden, refuse_secrets, refuse_typed
+
+KEY = "5ecr3t" * 6 + "abcd"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"+logger.wandb.settings.api_key={KEY}",
+        f"logger.mlflow.tracking_uri=http://me:{KEY}@localhost:5000",
+        "logger.wandb.notes=${oc.env:WANDB_API_KEY}",
+        f"logger.wandb.notes=key_{KEY}",
+    ],
+)
+def test_an_override_with_a_secret_is_refused_and_not_repeated(override: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    with pytest.raises(BadConfig, match=r"which every record would show") as caught:
+        experiment(["data=digits", "logger=[wandb,mlflow]", override])
+    assert KEY not in str(caught.value)
+    assert override.partition("=")[0].lstrip("+") in str(caught.value)
+
+
+def test_a_sweep_is_refused_before_hydra_writes_its_overrides_down() -> None:
+    with pytest.raises(BadConfig, match=r"api_key holds a secret"):
+        refuse_typed(["-m", "k=[5]", f"+logger.wandb.settings.api_key={KEY}"])
+
+
+def test_the_shipped_configuration_and_names_of_variables_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHORT_KEY", "digits")  # too short to be one
+    monkeypatch.setenv("SOME_TOKEN", "")
+    refuse_secrets({"search": {"milvus": {"token_env": "MILVUS_TOKEN", "tokens": 8, "tokenizer": "kmeans_words"}}})
+    assert "digits" in shown(["data=digits", "logger=[csv,wandb,mlflow,tensorboard]"])
+    refuse_typed(["+logger.wandb.settings.api_key=null"])
+
+
+def test_messages_hide_users_and_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
+    assert hidden(f"401 for {KEY} at https://me:pw@host/x") == "401 for *** at https://***@host/x"

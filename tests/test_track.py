@@ -257,6 +257,9 @@ def test_ctrl_c_still_ends_the_run(story: Story, tmp_path: Path) -> None:
 class HydrasPartial(partial):  # type: ignore[type-arg]
     """As Hydra makes them: `partial(HydrasPartial(…))` does not show the inner keywords."""
 
+    def __call__(self, *args: Any, **more: Any) -> Any:
+        return super().__call__(*args, **more)
+
 
 class OfflineOnly(WandbLogger):
     """wandb whose server is away: starts only offline."""
@@ -417,3 +420,42 @@ def test_wandb_online_without_a_good_key_or_network_is_kept_offline(
     [run] = (tmp_path / "wandb").glob("offline-run-*")
     assert found.endswith(f"Its files are kept; send them with: wandb sync {run}")
     assert done == ["wandb"]
+
+
+@pytest.mark.slow
+def test_a_run_of_the_command_line_leaves_all_four_with_the_same_names(tmp_path: Path) -> None:
+    for library in ("mlflow", "tensorboard"):
+        pytest.importorskip(library)
+    body = """
+import csv
+from mlflow import MlflowClient
+from retrieval_bench import run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+record = run([
+    "data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none",
+    "embed.engine=torch", "search=[exact,hnsw]", "search.hnsw.efforts=[16,32]", "measure.max_queries=10",
+    "measure.passes=1", "metric=[hit_rate]", "logger=[csv,wandb,mlflow,tensorboard]", "logger.wandb.mode=offline",
+    f"paths.runs={folder}/all", f"paths.cache={folder}/cache", "name=four",
+])
+place = record.folder
+with (place / "csv/version_0/metrics.csv").open() as file:
+    names = {"csv": sorted({n for row in csv.DictReader(file) for n in row} - {"step"})}
+events = EventAccumulator(str(place / "tensorboard/version_0"))
+events.Reload()
+names["tensorboard"] = sorted(events.Tags()["scalars"])
+client = MlflowClient(f"sqlite:///{folder}/all/mlflow.db")
+[group] = [each for each in client.search_experiments() if each.name == "four"]
+[found] = client.search_runs([group.experiment_id])
+names["mlflow"] = sorted(found.data.metrics)
+[kept] = place.glob("wandb/offline-run-*/run-*.wandb")
+items = [i for r in t.records(kept) for i in r.history.item]
+names["wandb"] = sorted({i.nested_key[0] for i in items if len(i.nested_key) == 1 and "/" in i.nested_key[0]})
+files = sorted(each.path for each in client.list_artifacts(found.info.run_id))
+answer = [names, json.loads((place / "told.json").read_text()), files]
+"""
+    names, told, files = in_a_process(body, tmp_path)
+    names["wandb"] = [name for name in names["wandb"] if name != "trainer/global_step"]
+    assert names["csv"] == names["tensorboard"] == names["mlflow"] == names["wandb"]
+    assert "points/random/hnsw/k10/ann_recall" in names["csv"]
+    assert sorted(told) == ["csv", "figure", "mlflow", "tensorboard", "wandb"]
+    assert files == ["gallery.png", "pareto.png", "points.json", "settings.json"]

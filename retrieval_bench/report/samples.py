@@ -23,6 +23,7 @@ from retrieval_bench.truth import judge_ids, restrict
 from retrieval_bench.types import GroundTruth
 
 QUERIES, NEIGHBOURS, HEADING = 5, 5, 30
+_POINT = ["stage", "index", "index_params", "effort", "build_seed", "k"]
 Side = tuple[Items, dict[int, int]]  # items, and id → row
 
 
@@ -46,12 +47,13 @@ def sample_sheet(record: RunRecord, data: Dataset) -> Image.Image | None:
         OSError, ValueError: neighbours.parquet cannot be read.
     """
     file = record.folder / "neighbours.parquet"
-    table = pd.read_parquet(file) if file.exists() else pd.DataFrame()
-    if not len(table):
-        return None
-    point, lists = _point(table, str(list(record.stages)[-1]))
+    points = pd.read_parquet(file, columns=_POINT) if file.exists() else pd.DataFrame()
+    point = _point(points, str(list(record.stages)[-1])) if len(points) else None
     if point is None:
         return None
+    lists = pd.read_parquet(file, filters=[(key, "==", point[key]) for key in ("stage", "index", "index_params")])
+    for key in _POINT:
+        lists = lists[lists[key].isna() if pd.isna(point[key]) else lists[key] == point[key]]
     sides = _side(data.queries()), _side(data.gallery())
     chosen = _chosen(_lists(lists, data.truth(), sides))
     label = index_labels([(point["index"], point["index_params"])])[point["index"], point["index_params"]]
@@ -61,19 +63,15 @@ def sample_sheet(record: RunRecord, data: Dataset) -> Image.Image | None:
     return _stacked(title, [_drawn(each, sides) for each in chosen])
 
 
-def _point(table: pd.DataFrame, stage: str) -> tuple[dict[str, Any] | None, pd.DataFrame]:
+def _point(table: pd.DataFrame, stage: str) -> dict[str, Any] | None:
     """One operating point: exact search if it is there, the highest effort, the deepest lists."""
     table = table[(table["stage"] == stage) & (table["index"] != FLOOR_INDEX)]
     if not len(table):
-        return None, table
+        return None
     exact = table[table["index"] == "exact"]
     table = exact if len(exact) else table[table["index"] == table["index"].iloc[0]]
-    keys = ["stage", "index", "index_params", "effort", "build_seed", "k"]
     last = table.sort_values(["effort", "k"], na_position="first", kind="stable").iloc[-1]
-    point: dict[str, Any] = {key: last[key] for key in keys}
-    for key, value in point.items():
-        table = table[table[key].isna() if pd.isna(value) else table[key] == value]
-    return point, table
+    return {key: last[key] for key in _POINT}
 
 
 def _side(items: Items) -> Side:

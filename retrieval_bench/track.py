@@ -56,9 +56,8 @@ def track(loggers: Mapping[str, Factory], story: Story, folder: Path) -> Told:
     """
     told = Told([], [])
     for name, given in loggers.items():
-        factory = partial(
-            given.func, *given.args, **given.keywords
-        )  # Hydra's own kind hides its keywords when extended
+        # Hydra's own kind of partial hides its keywords where it is extended.
+        factory = partial(given.func, *given.args, **given.keywords)
         kind, trouble = _kind(factory), list[str]()
         with kind.surroundings():
             tracker, done = _tell(kind, kind.attempts(factory, story, folder), story, trouble)

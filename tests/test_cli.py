@@ -256,7 +256,7 @@ def test_a_missing_config_dir_is_told(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_no_run_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "holds no finished run" in said(capsys, "query", str(tmp_path), "a.jpg")
-    assert "holds no finished run" in said(capsys, "compare", str(tmp_path), str(tmp_path))
+    assert "no finished run" in said(capsys, "compare", str(tmp_path), str(tmp_path))
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["run", "--help"], ["run", "data=glyph"]])

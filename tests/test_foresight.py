@@ -33,7 +33,7 @@ def lines() -> list[str]:
 def watch(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> Foresight:
     """Of a run whose measuring takes 150 s."""
     monkeypatch.setattr(foresight, "forecast", lambda *_: Forecast(150.0, False, (), 3, 9, 5))
-    monkeypatch.setattr(foresight, "_everything", lambda *_: iter(()))
+    monkeypatch.setattr(foresight, "everything", lambda *_: iter(()))
     monkeypatch.setattr(foresight, "earlier_rows", lambda *_: [])
     settings = SimpleNamespace(passes=5, max_queries=10, max_seconds=1.0, clients=None)
     experiment: Any = SimpleNamespace(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval_bench.cli import experiment, shown
+from retrieval_bench.cli import composed, experiment
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.secrecy import hidden, refuse_secrets, refuse_typed
 
@@ -37,7 +37,7 @@ def test_the_shipped_configuration_and_names_of_variables_pass(monkeypatch: pyte
     monkeypatch.setenv("SHORT_KEY", "digits")  # too short to be one
     monkeypatch.setenv("SOME_TOKEN", "")
     refuse_secrets({"search": {"milvus": {"token_env": "MILVUS_TOKEN", "tokens": 8, "tokenizer": "kmeans_words"}}})
-    assert "digits" in shown(["data=digits", "logger=[csv,wandb,mlflow,tensorboard]"])
+    assert composed(["data=digits", "logger=[csv,wandb,mlflow,tensorboard]"])["data"]["_target_"].endswith("Digits")
     refuse_typed(["+logger.wandb.settings.api_key=null"])
 
 

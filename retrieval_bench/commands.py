@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
+    report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
+    report.add_argument("--figure", type=Path, metavar="FILE", help="the Pareto figure (.svg, .pdf, .png) instead")
+    report.add_argument("--metric", default="ann_recall", help="of the figure (default: ann_recall)")
+    report.add_argument("--cost", default="latency_p50_ms", help="of the figure (default: latency_p50_ms)")
     compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -197,11 +201,21 @@ def _query(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from retrieval_bench.report.page import report_runs
+    from retrieval_bench.runs import found_runs
 
-    path, skipped = report_runs(args.runs, args.out)
+    if args.table or args.figure:
+        from retrieval_bench.report.paper import TableForm, paper_figures, paper_tables
+
+        records, skipped = found_runs(args.runs)
+        if args.table:
+            print(paper_tables(records, TableForm(args.table)), end="")
+        for file in paper_figures(records, args.figure, args.metric, args.cost) if args.figure else ():
+            print(file, file=sys.stderr if args.table else sys.stdout)
+    else:
+        path, skipped = report_runs(args.runs, args.out)
+        print(path)
     for reason in skipped:
         _console(stderr=True).print(f"skipped: {_escape(reason)}", highlight=False, soft_wrap=True)
-    print(path)
     return 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval_bench._moments import MomentSearch
+from retrieval_bench.collapse import collapse_facts
 from retrieval_bench.data.base import MomentDataset, VectorDataset
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.experiment import Experiment
@@ -33,6 +34,8 @@ MOST_CLASSES = 30  # that are told one by one
 def stage_facts(experiment: Experiment, stage: Stage, exact: Exact, extra: int) -> dict[str, Any]:
     """Counts and checks of a stage that belong beside its numbers."""
     facts: dict[str, Any] = {"n_queries": len(stage.queries), "n_gallery": len(stage.gallery), "dim": stage.gallery.dim}
+    near = exact.neighbours.ids
+    facts["collapse"] = collapse_facts(stage.gallery.vectors, stage.gallery.ids, near, stage.seed)
     if exact.relevant is not None and stage.truth is not None:
         lost = stage.queries.ids[exact.relevant == 0]
         labels = stage.truth.query_labels

@@ -18,6 +18,7 @@ from retrieval_bench.collisions import collision_table, sampled_pairs
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.environment import environment
 from retrieval_bench.errors import TooManyUnreadable
+from retrieval_bench.examples import write_examples
 from retrieval_bench.experiment import Experiment, data_fingerprint, silent
 from retrieval_bench.facts import stage_facts
 from retrieval_bench.foresight import Foresight, Say, quiet
@@ -139,6 +140,7 @@ def _measured(
         plan = replace(plan, moments=stage.moments)
         results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
         stage_points, found = stage_rows(stage, exact, results)
+        write_examples(experiment, stage, exact, stage_points, found, folder)
         rows += stage_points
         sizes = _break_even(experiment, stage, plan, place, progress)
         found |= {"collisions": collision_table(stage, results), "break_even": sizes}

@@ -56,6 +56,7 @@ LAYERS = {
             "points",
             "goals",
             "collisions",
+            "collapse",
             "break_even",
             "environment",
             "estimate",
@@ -68,6 +69,7 @@ LAYERS = {
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
     **dict.fromkeys(("foresight", "origin", "request", "wanted"), 3),
+    **dict.fromkeys(("examples", "moment_examples", "_thumbnails"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }
 # What steps may use of the pluggable folders; concrete ones come by configuration.

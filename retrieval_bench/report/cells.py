@@ -24,6 +24,7 @@ from retrieval_bench.report.rows import (
     label,
     number,
     panel_name,
+    point_key,
 )
 from retrieval_bench.search.base import Family
 
@@ -42,6 +43,11 @@ class Cell:
     def __call__(self, row: Row) -> str:
         """What stands in the table."""
         return self.written(row, self.column)
+
+    def value(self, row: Row) -> str:
+        """The number that lines are sorted by; nothing where there is none."""
+        value = number(row, self.column)
+        return f"{value:.6g}" if isfinite(value) and self(row) != text.BLANK else ""
 
 
 def _quality(row: Row, column: str) -> str:
@@ -129,6 +135,9 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
                 "failed": failed(row),
                 "front": id(row) in front,
                 "aside": NOT_RANKED if functional(row) else "",
+                "point": point_key(row),
+                "value": f"{number(row, 'effort'):g}" if isfinite(number(row, "effort")) else "",
+                "numbers": ["" if failed(row) else cell.value(row) for cell in shown],
                 "cells": [text.BLANK if failed(row) else cell(row) for cell in shown],
             }
             for row in rows

@@ -19,10 +19,12 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 
+from retrieval_bench.record import written_whole
 from retrieval_bench.report.families import COLOURS, Style, by_family
 from retrieval_bench.report.rows import Row, distinct, label
 from retrieval_bench.search.base import Family
 
+TIP = "tip "  # begins the gid of a marker that tells its numbers: the point's key and a text follow
 FIRST = "first"  # gid of labels that are placed before others
 INK = "0.25"
 LINE = 0.19  # inches of a legend's line
@@ -127,10 +129,18 @@ def _handle(style: Style, face: str, dashed: bool) -> Line2D:
 
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as what the suffix says (.png, .svg, .pdf); under a temporary name first, then renamed."""
-    part = path.with_name(f"{path.stem}.part{path.suffix}")
-    figure.savefig(part)
-    part.replace(path)
+    with written_whole(path, "wb") as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."))
     return path
+
+
+def tip(key: str, text: str) -> str:
+    """The gid of a marker: `svg` makes a text of it that is shown where the pointer rests.
+
+    Args:
+        key: what the marker and a line of a table have in common; letters and digits.
+    """
+    return f"{TIP}{key} {text}"
 
 
 def literal() -> AbstractContextManager[None]:
@@ -145,4 +155,6 @@ def svg(figure: Figure, salt: str) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
+    # A title is shown by browsers where the pointer rests, without any script; its text is escaped as the id was.
+    drawn = re.sub(rf'<g id="{TIP}(\w+) ([^"]*)">', r'<g class="tip" data-point="\1"><title>\2</title>', drawn)
     return re.sub(r'<g id="[^"]*"', "<g", drawn)  # groups are never referred to, and their names repeat

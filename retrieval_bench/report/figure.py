@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
+from retrieval_bench.report import text
 from retrieval_bench.report.drawing import (
     FIRST,
     LINE,
@@ -26,6 +27,7 @@ from retrieval_bench.report.drawing import (
     place_labels,
     plain_axes,
     save_figure,
+    tip,
 )
 from retrieval_bench.report.families import NOT_RANKED, Style, functional, shade, styles
 from retrieval_bench.report.rows import (
@@ -40,6 +42,7 @@ from retrieval_bench.report.rows import (
     operating_points,
     panel_name,
     panels,
+    point_key,
 )
 
 __all__ = ["COSTS", "pareto_figure", "pareto_front", "save_figure"]
@@ -183,12 +186,30 @@ def _curve(axis: Axes, rows: Sequence[Row], view: _View) -> None:
     rows = sorted(rows, key=lambda row: number(row, "effort"))
     look = view.looks[label(rows[0])]
     aside = functional(rows[0]) and view.cost.startswith("latency")
+    face = "white" if aside else look.colour
     axis.errorbar(
         [number(row, view.cost) for row in rows], [number(row, view.metric) for row in rows],
         xerr=_bars(rows, view.cost), yerr=_bars(rows, view.metric), color=look.colour, marker=look.marker,
-        markerfacecolor="white" if aside else look.colour, linestyle="--" if aside else "-",
+        markerfacecolor=face, linestyle="--" if aside else "-",
         markersize=4.5, linewidth=1.2, elinewidth=0.7, capsize=1.5, zorder=3, label=label(rows[0]),
     )  # fmt: skip
+    for row in rows:  # once more, each on its own: what the pointer rests on
+        axis.plot(
+            [number(row, view.cost)], [number(row, view.metric)], color=look.colour, marker=look.marker,
+            markerfacecolor=face, markersize=4.5, linestyle="none", zorder=5,
+            gid=tip(point_key(row), told(row, view.metric)),
+        )  # fmt: skip
+
+
+def told(row: Row, metric: str) -> str:
+    """What a point is and what it costs, a line each: shown where the pointer rests on it."""
+    lines = [" ".join(part for part in (label(row), effort_label(row)) if part)]
+    for name in dict.fromkeys((metric, "ann_recall")):
+        lines.append(f"{name} {text.quality(*interval(row, name))}")
+    lines.append(f"p50 {text.milliseconds(*interval(row, 'latency_p50_ms'))} ms")
+    if isfinite(number(row, "build_s")):
+        lines.append(f"{text.size(number(row, 'index_bytes'))}, built in {number(row, 'build_s'):.3g} s")
+    return "\n".join(lines)
 
 
 def _efforts(axis: Axes, drawn: Sequence[Row], front: Sequence[Row], view: _View) -> None:

@@ -1,34 +1,33 @@
-"""One self-contained HTML page from finished runs: it opens offline and needs no script."""
+"""One self-contained HTML page from finished runs: it opens offline, and all of it can be read without its script."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Sequence
+from enum import IntEnum
+from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from retrieval_bench.collisions import collision_curves
-from retrieval_bench.naming import flat, training_parts
+from retrieval_bench.moment_points import HEADLINE
 from retrieval_bench.record import RunRecord, written_whole
 from retrieval_bench.report import text
 from retrieval_bench.report.cells import chosen, encoder_part, panel
-from retrieval_bench.report.curve import training_figure
-from retrieval_bench.report.drawing import svg
+from retrieval_bench.report.collapse import HEADS, collapse_figure, collapse_table
+from retrieval_bench.report.drawn import drawn_svg, figures, panel_figures, pareto_views, query_times, trainings
+from retrieval_bench.report.everything import PointsTable, points_tables, seeds_tables
 from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
-from retrieval_bench.report.lsh import collision_figure
+from retrieval_bench.report.gallery import galleries
 from retrieval_bench.report.moments import asked, is_moment
 from retrieval_bench.report.overview import heading, trained_tables
+from retrieval_bench.report.provenance import build_params, command, told_facts
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (
-    FLOOR_INDEX,
     Row,
     depth,
     distinct,
@@ -39,37 +38,25 @@ from retrieval_bench.report.rows import (
     operating_points,
     panels,
 )
-from retrieval_bench.report.sizes import size_figure
 from retrieval_bench.report.table import RunFacts, errors, times
-from retrieval_bench.report.training import validated
 from retrieval_bench.runs import found_runs
 
-LSH_MEANING = (
-    "Lines: the probability, over random hash functions, that a pair becomes a candidate. Points: the share of sampled"
-    " pairs that did, with 95 % intervals, under this one draw. Similarity is the family's own: cosine for SimHash and"
-    " cross-polytope, distance for E2LSH, Jaccard of the token sets for MinHash."
-)
-SIZES_MEANING = (
-    "The same measurement over seeded samples of the gallery; every index at the cheapest effort that meets the target"
-    " at that size. A ring: from here on the index is faster than exact search. Bands: 95 % intervals."
-)
-VALIDATION_MEANING = (
-    "Epoch 0 is before training. Validation searches items of classes neither trained on nor tested, each among"
-    " the others; the weights of the epoch with the best map_at_r are kept. Bands: 95 % intervals over queries."
-)
-NO_VALIDATION = "Nothing was validated: the weights of the last epoch are kept."
 PARETO_MEANING = (
     "Up and left is better. Bars: 95 % intervals. The grey band joins the operating points that no other beats in both."
 )
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A figure on the page."""
+class Detail(IntEnum):
+    """How much of each run a page shows: as much as there is room for."""
 
-    title: str
-    meaning: str
-    svg: Markup
+    FULL = 0
+    LEAN = 1  # one Pareto figure a panel, no pictures
+    BARE = 2  # tables alone
+
+
+LIMIT = 8_000_000  # bytes of a page
+PICTURES = 3_000_000  # of its pictures
+FEW, SOME = 6, 40  # runs of a page that are shown in full, or leanly
 
 
 def report_runs(folders: Sequence[Path], out: Path | None = None) -> tuple[Path, list[str]]:
@@ -101,20 +88,55 @@ def write_page(records: Sequence[RunRecord], path: Path) -> Path:
 
 
 def page(records: Sequence[RunRecord]) -> str:
-    """The page as HTML."""
+    """The page as HTML; of many runs less is shown of each, so that it stays small enough to open and to send."""
+    least = Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE
+    html = ""
+    for detail in [level for level in Detail if level >= least]:
+        html = _rendered(records, detail)
+        if len(html.encode()) <= LIMIT:
+            break
+    return html
+
+
+def _rendered(records: Sequence[RunRecord], detail: Detail) -> str:
+    loader = PackageLoader("retrieval_bench.report", "templates")
     environment = Environment(
-        loader=PackageLoader("retrieval_bench.report", "templates"),
+        loader=loader,
         autoescape=select_autoescape(default=True, default_for_string=True),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    runs = [_section(record, f"run{i}") for i, record in enumerate(records, start=1)]
-    tables = trained_tables([(record, run["anchor"]) for record, run in zip(records, runs, strict=True)])
-    return environment.get_template("page.html").render(runs=runs, trained=tables)
+    room = PICTURES // len(records) if detail is Detail.FULL else 0
+    runs = [_section(record, f"run{i}", detail, room) for i, record in enumerate(records, start=1)]
+    anchored = [(record, run["anchor"]) for record, run in zip(records, runs, strict=True)]
+    script = loader.get_source(environment, "page.js")[0]
+    return environment.get_template("page.html").render(
+        runs=runs,
+        trained=trained_tables(anchored),
+        points=[many_lines(table) for table in points_tables(anchored)] if len(records) > 1 else [],
+        seeds=seeds_tables(records),
+        lean=detail is not Detail.FULL,
+        script={"text": Markup(script), "digest": b64encode(sha256(script.encode()).digest()).decode()},
+    )
 
 
-def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
+def many_lines(table: PointsTable) -> dict[str, Any]:
+    """A table of all runs' operating points as plain values: of each cell what stands there, and what it sorts by."""
+    lines = []
+    for line in table.lines:
+        row, numbers = line.row, (number(line.row, "effort"), number(line.row, "k"))
+        names = table.names(line)
+        sorts: list[str | None] = [None] * (len(names) - 2)
+        sorts += [f"{value:g}" if isfinite(value) else "" for value in numbers]
+        gone = failed(row)
+        cells = [(text.BLANK, "") if gone else (cell(row), cell.value(row)) for cell in table.cells]
+        lines.append({"names": list(zip(names, sorts, strict=True)), "cells": cells, "failed": gone,
+                      "anchor": line.anchor, "run_id": line.run_id})  # fmt: skip
+    return {"title": table.title, "heads": table.heads, "cells": table.cells, "lines": lines}
+
+
+def _section(record: RunRecord, anchor: str, detail: Detail, room: int) -> dict[str, Any]:
     points = record.points
     rows = operating_points(points) if len(points) else []
     metrics = [name for name in metric_names(points) if any(isfinite(number(row, f"exact_{name}")) for row in rows)]
@@ -135,28 +157,44 @@ def _section(record: RunRecord, anchor: str) -> dict[str, Any]:
         "encoder": encoder_part(rows, [name for name in metrics if not is_moment(name)]),
         "windows": "of windows " if asked(rows) else "",
         "classes": facts.classes,
-        "trainings": _trainings(record, anchor),
-        "panels": _panels(points, rows, metrics, anchor),
+        "trainings": trainings(record, anchor) if detail < Detail.BARE else [],
+        "panels": _panels(record, rows, metrics, anchor, detail),
         "choices": choices,
-        "figures": _figures(record.folder, anchor),
+        "galleries": galleries(record.folder, record.stages, room) if room else [],
+        "collapse": _collapse(record, anchor, detail),
+        "figures": figures(record.folder, anchor) if detail < Detail.BARE else [],
         "notes": [*times([row for row in rows if not failed(row)]), *_notes(facts)],
         "errors": [(index, ", ".join(stages), error) for (index, error), stages in errors(rows).items()],
-        "builds": sorted({(label(row), _params(row)) for row in rows}),
-        "facts": _facts(record),
-        "command": _command(record),
+        "builds": sorted({(label(row), build_params(row)) for row in rows}),
+        "facts": told_facts(record),
+        "command": command(record),
     }
+
+
+def _collapse(record: RunRecord, anchor: str, detail: Detail) -> dict[str, Any] | None:
+    """Spectrum and hubness, as far as the record knows them."""
+    table = collapse_table(record.stages)
+    if table is None:
+        return None
+    figure = collapse_figure(record.stages) if detail is Detail.FULL else None
+    drawn = None if figure is None else drawn_svg(figure, f"{anchor}-collapse")
+    return {"heads": HEADS, "lines": table.lines, "k": table.k, "figure": drawn}
 
 
 def _place(group: Sequence[Row]) -> tuple[Any, int | None]:
     return group[0]["stage"], depth(group)
 
 
-def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], anchor: str) -> list[dict[str, Any]]:
-    """A table and a figure for each stage and depth."""
+def _panels(
+    record: RunRecord, rows: Sequence[Row], metrics: Sequence[str], anchor: str, detail: Detail
+) -> list[dict[str, Any]]:
+    """A table and figures for each stage and depth."""
+    points = record.points
     tune, report = (
         {_place(group): group for group in panels(operating_points(points, half))} if rows else {}
         for half in ("tune", "report")
     )
+    times = query_times(record.folder) if detail is Detail.FULL else None
     found = []
     for i, group in enumerate(panels(rows)):
         stage, k = _place(group)
@@ -164,55 +202,26 @@ def _panels(points: pd.DataFrame, rows: Sequence[Row], metrics: Sequence[str], a
         if k is not None:
             part = part[part["k"].isna() | (part["k"] == k)]
         drawable = [row for row in group if isfinite(number(row, "ann_recall")) and number(row, "latency_p50_ms") > 0]
-        figure = _svg(pareto_figure(part, titled=False), f"{anchor}-pareto{i}") if drawable else None
+        salt = f"{anchor}-pareto{i}"
+        drawn = drawable and detail < Detail.BARE
+        figure = drawn_svg(pareto_figure(part, titled=False), salt) if drawn else None
+        full, metric = drawable and detail is Detail.FULL, _headline(group, metrics)
         told = panel(group, metrics, (tune.get((stage, k), group), report.get((stage, k), group)))
+        told |= {"views": pareto_views(part, metric, salt) if full else []}
+        told |= {"drawn": panel_figures(group, metric, times, salt) if full else []}
         found.append(told | {"figure": figure, "meaning": PARETO_MEANING + _aside(drawable)})
     return found
+
+
+def _headline(group: Sequence[Row], metrics: Sequence[str]) -> str | None:
+    """The label metric that figures show: the first that this depth has, of moments the one that tells most."""
+    known = [name for name in metrics if any(isfinite(number(row, name)) for row in group)]
+    return next((name for name in HEADLINE if name in known), next(iter(known), None))
 
 
 def _aside(rows: Sequence[Row]) -> str:
     names = distinct([row for row in rows if functional(row)], "label")
     return f" Not on it, whatever their numbers: {', '.join(names)} (empty markers)." if names else ""
-
-
-def _trainings(record: RunRecord, anchor: str) -> list[Drawn]:
-    """The curve of each stage that was trained."""
-    found = []
-    for stage, facts in record.stages.items():
-        training = facts.get("training") or {}
-        figure = training_figure(training, training_parts(record.config, stage)["loss"])
-        if figure is not None:
-            meaning = VALIDATION_MEANING if validated(training) else NO_VALIDATION
-            found.append(Drawn("Training", meaning, _svg(figure, f"{anchor}-training-{stage}")))
-    return found
-
-
-def _figures(folder: Path, anchor: str) -> list[Drawn]:
-    """Figures from tables that lie beside the record; a run without them has fewer."""
-    found = []
-    sizes = _table(folder / "break_even.parquet", {"half", "stage", "index", "n_gallery", "latency_p50_ms"})
-    if sizes is not None and (figure := size_figure(sizes)) is not None:
-        found.append(Drawn("From which gallery size an index pays", SIZES_MEANING, _svg(figure, f"{anchor}-sizes")))
-    pairs = _table(folder / "collisions.parquet", {"stage", "index", "index_params", "effort", "predicted"})
-    if pairs is not None:
-        drawn = _svg(collision_figure(collision_curves(pairs)), f"{anchor}-lsh")
-        found.append(Drawn("LSH: theory beside practice", LSH_MEANING, drawn))
-    return found
-
-
-def _table(file: Path, columns: set[str]) -> pd.DataFrame | None:
-    """A table with rows and these columns; none where there is no such table, or an older version wrote it."""
-    if not file.exists():
-        return None
-    try:
-        table = pd.read_parquet(file)
-    except (OSError, ValueError):  # cut off: the record stands without it
-        return None
-    return table if len(table) and columns <= set(table.columns) else None
-
-
-def _svg(figure: Figure, salt: str) -> Markup:
-    return Markup(svg(figure, salt))  # drawn by us, and its texts escaped by matplotlib
 
 
 def _notes(facts: RunFacts) -> list[str]:
@@ -224,33 +233,3 @@ def _notes(facts: RunFacts) -> list[str]:
     if facts.unreadable:
         notes.append(f"{facts.unreadable:,} items could not be read and are left out; unreadable.csv names them.")
     return notes
-
-
-def _params(row: Row) -> str:
-    """Build parameters as one types them."""
-    try:
-        params = json.loads(str(row.get("index_params", "{}")))
-    except ValueError:
-        return str(row.get("index_params"))
-    return ", ".join(f"{key}={_plain(value)}" for key, value in flat(params).items()) or text.BLANK
-
-
-def _facts(record: RunRecord) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Protocol, machine and versions as tables."""
-    told = {"Protocol": record.protocol, "Environment": record.environment, "Seeds": record.seeds}
-    return [(name, [(str(key), _plain(value)) for key, value in values.items()]) for name, values in told.items()]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return " · ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _command(record: RunRecord) -> str:
-    """What measures again, from the same embeddings. Paths of a machine stay out of the page."""
-    searched = distinct((row for row in record.rows if row.get("index") != FLOOR_INDEX), "index")
-    folder = record.folder
-    run = Path("runs", folder.parent.name, folder.name) if folder.is_absolute() else folder
-    which = f" 'search=[{','.join(map(str, searched))}]'" if searched else ""
-    return f"retrieval-bench run from={run.as_posix()}{which} force=true"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval_bench.hashing import json_digest
 from retrieval_bench.naming import index_labels
 from retrieval_bench.seeds import combine_intervals, seed_interval
 from retrieval_bench.stats import Interval
@@ -47,6 +48,12 @@ def effort_label(row: Row) -> str:
 def failed(row: Row) -> bool:
     """Whether nothing could be measured at this point."""
     return row.get("status") == FAILED
+
+
+def point_key(row: Row) -> str:
+    """Short digest of what tells an operating point from the others of a run: in tables and figures the same."""
+    numbers = [f"{number(row, column):g}" for column in ("effort", "k")]
+    return json_digest([str(row.get("stage")), str(row["index"]), str(row.get("index_params", "{}")), *numbers], 5)
 
 
 def label(row: Row) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 MOST = 8192  # vectors of a spectrum, a seeded sample
 KEPT = 64  # places of a curve that a record keeps, spaced as powers
+ROUNDING = 1e-12  # shares below it are errors of rounding
 K = 10  # depth of hubness, the literature's own
 
 Floats = NDArray[np.float64]
@@ -24,13 +25,16 @@ def sampled(vectors: NDArray[np.generic], seed: int, most: int = MOST) -> Floats
 
 
 def spectrum(vectors: Floats) -> Floats:
-    """Share of the variance along each principal axis, falling: [min(n, dim)], sum 1; zeros where all are equal."""
+    """Share of the variance along each principal axis, falling: [min(n, dim)], sum 1 up to rounding; zeros where all are equal."""
     centred = vectors - vectors.mean(axis=0)
     n, dim = centred.shape
     product = centred @ centred.T if n < dim else centred.T @ centred
     values: Floats = np.linalg.eigvalsh(product)[::-1].clip(min=0)
     total = values.sum()
-    return values / total if total > 1e-12 * max(1.0, float((vectors**2).sum())) else np.zeros(min(n, dim))
+    if total <= ROUNDING * float((vectors**2).sum()):
+        return np.zeros(len(values))
+    shares: Floats = values / total
+    return np.where(shares > ROUNDING, shares, 0.0)
 
 
 def effective_rank(shares: Floats) -> float:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from retrieval_bench.report import text
-from retrieval_bench.report.drawing import literal, plain_axes
+from retrieval_bench.report.drawing import literal, log_ticks, plain_axes
 
 HEADS = ("dimensions", "effective rank", "first axis %", "mean cosine", "hubness", "in no list %", "largest hub")
 
@@ -70,6 +70,11 @@ def collapse_figure(stages: Mapping[str, Mapping[str, Any]]) -> Figure | None:
         k = next(iter(known.values()))["hubness"]["k"]
         _named(left, "Spectrum", "principal axis", "share of the variance")
         _named(right, "Hubs", "gallery item, the most frequent first", f"lists (k = {k}) that hold it")
+        for axis, lists in ((left, [f["spectrum"]["axis"] for f in known.values()]),
+                            (right, [f["hubness"]["item"] for f in known.values()])):  # fmt: skip
+            log_ticks(axis.xaxis, 1, max((max(values, default=1) for values in lists), default=1))
+        occurrences = [n for f in known.values() for n in f["hubness"]["occurrence"] if n > 0]
+        log_ticks(right.yaxis, min(occurrences, default=1), max(occurrences, default=1))
         if len(known) > 1:
             left.legend(fontsize=8, frameon=False)
     return figure

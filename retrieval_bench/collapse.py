@@ -25,7 +25,10 @@ def sampled(vectors: NDArray[np.generic], seed: int, most: int = MOST) -> Floats
 
 
 def spectrum(vectors: Floats) -> Floats:
-    """Share of the variance along each principal axis, falling: [min(n, dim)], sum 1 up to rounding; zeros where all are equal."""
+    """Share of the variance along each principal axis: [min(n, dim)], falling, sum 1 up to rounding.
+
+    Zeros where all vectors are equal.
+    """
     centred = vectors - vectors.mean(axis=0)
     n, dim = centred.shape
     product = centred @ centred.T if n < dim else centred.T @ centred

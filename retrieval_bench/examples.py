@@ -32,7 +32,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def write_examples(
-    experiment: Experiment, stage: Stage, exact: Exact, rows: Rows, found: Mapping[str, pd.DataFrame], run: Path
+    experiment: Experiment, stage: Stage, exact: Exact, rows: Rows, *, found: Mapping[str, pd.DataFrame], run: Path
 ) -> None:
     """Keep some queries of a stage with their neighbours and small pictures in the run's folder.
 

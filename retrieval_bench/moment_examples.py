@@ -59,7 +59,8 @@ def _answers(table: pd.DataFrame) -> dict[int, list[tuple[int, float, float, flo
     for line in table.to_dict("records"):
         parts = (line[name] for name in ("videos", "starts", "ends", "scores"))
         found[int(line["query_id"])] = [
-            (int(video), float(start), float(end), float(score)) for video, start, end, score in zip(*parts, strict=True)
+            (int(video), float(start), float(end), float(score))
+            for video, start, end, score in zip(*parts, strict=True)
         ]
     return found
 
@@ -76,7 +77,9 @@ def overlap(a: Place, b: Place) -> float:
     return shared / (a[2] - a[1] + b[2] - b[1] - shared)
 
 
-def _chosen(truth: Mapping[int, tuple[str, Place]], lists: Mapping[str, Mapping[int, list[Any]]]) -> list[tuple[str, int]]:
+def _chosen(
+    truth: Mapping[int, tuple[str, Place]], lists: Mapping[str, Mapping[int, list[Any]]]
+) -> list[tuple[str, int]]:
     first = next(iter(lists.values()))
     asked = sorted(query for query in first if query in truth)
 
@@ -107,9 +110,7 @@ def _answer(found: tuple[int, float, float, float], true: Place, videos: Mapping
     return _place(found[:3], videos) | told
 
 
-def _frames(
-    items: Items, segments: Segments, item: int, part: tuple[float, float] | None
-) -> NDArray[np.uint8] | None:
+def _frames(items: Items, segments: Segments, item: int, part: tuple[float, float] | None) -> NDArray[np.uint8] | None:
     """The middle frames of windows that are spread evenly over an item, or over a part of it."""
     rows = np.flatnonzero(segments.items == item)
     if not len(rows):

@@ -140,7 +140,7 @@ def _measured(
         plan = replace(plan, moments=stage.moments)
         results = measure(candidates(experiment), stage.queries, stage.gallery, plan, place, progress)
         stage_points, found = stage_rows(stage, exact, results)
-        write_examples(experiment, stage, exact, stage_points, found, folder)
+        write_examples(experiment, stage, exact, stage_points, found=found, run=folder)
         rows += stage_points
         sizes = _break_even(experiment, stage, plan, place, progress)
         found |= {"collisions": collision_table(stage, results), "break_even": sizes}

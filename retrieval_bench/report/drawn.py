@@ -74,7 +74,9 @@ def figures(folder: Path, anchor: str) -> list[Drawn]:
     found = []
     sizes = table_beside(folder / "break_even.parquet", {"half", "stage", "index", "n_gallery", "latency_p50_ms"})
     if sizes is not None and (figure := size_figure(sizes)) is not None:
-        found.append(Drawn("From which gallery size an index pays", SIZES_MEANING, drawn_svg(figure, f"{anchor}-sizes")))
+        found.append(
+            Drawn("From which gallery size an index pays", SIZES_MEANING, drawn_svg(figure, f"{anchor}-sizes"))
+        )
     pairs = table_beside(folder / "collisions.parquet", {"stage", "index", "index_params", "effort", "predicted"})
     if pairs is not None:
         drawn = drawn_svg(collision_figure(collision_curves(pairs)), f"{anchor}-lsh")

@@ -57,7 +57,10 @@ def _gallery(told: Told, pictures: Mapping[str, str]) -> Told:
     groups = []
     for kind, title in KINDS.items():
         queries = [one for one in told["moments" if moments else "queries"] if one["kind"] == kind]
-        shown = [_moments(one, names, pictures) if moments else _query(one, names, pictures, bool(told["strips"])) for one in queries]
+        shown = [
+            _moments(one, names, pictures) if moments else _query(one, names, pictures, bool(told["strips"]))
+            for one in queries
+        ]
         if shown:
             groups.append({"title": title, "queries": shown})
     return {"stage": told["stage"], "metric": told["metric"], "groups": groups, "moments": moments}
@@ -72,7 +75,10 @@ def _query(query: Told, names: Mapping[str, str], pictures: Mapping[str, str], s
                 "name": f"{names[which]}: {right} of {len(items)} right",
                 "items": [
                     _item(item, pictures, strips)
-                    | {"verdict": str(Verdict.RIGHT if item["right"] else Verdict.WRONG), "score": f"{item['score']:.3f}"}
+                    | {
+                        "verdict": str(Verdict.RIGHT if item["right"] else Verdict.WRONG),
+                        "score": f"{item['score']:.3f}",
+                    }
                     for item in items
                 ],
             }

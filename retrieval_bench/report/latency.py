@@ -104,8 +104,8 @@ def _box(axis: Axes, place: int, row: Row, spread: Spread, look: Style) -> None:
     first, low, middle, high, last = spread
     axis.plot([first, last], [place, place], color=look.colour, linewidth=0.9, zorder=2)
     axis.barh(place, high - low, left=low, height=0.55, color=look.colour, alpha=0.35, zorder=3)
-    told = [_name(row), f"median {text.milliseconds(middle)} ms", f"quartiles {text.milliseconds(low)}"
-            f" and {text.milliseconds(high)}", f"1 % {text.milliseconds(first)}, 99 % {text.milliseconds(last)}"]  # fmt: skip
+    quartiles, ends = (f"{text.milliseconds(a)} and {text.milliseconds(b)}" for a, b in ((low, high), (first, last)))
+    told = [_name(row), f"median {text.milliseconds(middle)} ms", f"quartiles {quartiles}", f"1 % and 99 % {ends}"]
     axis.plot(
         [middle], [place], marker="|", markersize=11, markeredgewidth=2, color=look.colour, linestyle="none", zorder=4,
         gid=tip(point_key(row), "\n".join(told)),

@@ -87,9 +87,13 @@ def write_page(records: Sequence[RunRecord], path: Path) -> Path:
     return path
 
 
-def page(records: Sequence[RunRecord]) -> str:
-    """The page as HTML; of many runs less is shown of each, so that it stays small enough to open and to send."""
-    least = Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE
+def page(records: Sequence[RunRecord], most: Detail = Detail.FULL) -> str:
+    """The page as HTML; of many runs less is shown of each, so that it stays small enough to open and to send.
+
+    Args:
+        most: show no more of a run than this.
+    """
+    least = max(most, Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE)
     html = ""
     for detail in [level for level in Detail if level >= least]:
         html = _rendered(records, detail)

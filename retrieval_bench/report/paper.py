@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 
 from retrieval_bench.errors import BadConfig
@@ -101,7 +102,7 @@ def _csv(table: PointsTable) -> str:
     writer.writerow(["data", "run", *table.heads, *known])
     for line in table.lines:
         values = {
-            cell.column + end: f"{value:.6g}" if value == value else ""
+            cell.column + end: f"{value:.6g}" if isfinite(value) else ""
             for cell in table.cells
             for end, value in zip(ends, interval(line.row, cell.column), strict=True)
         }

@@ -1,4 +1,4 @@
-"""The page in a browser: nothing is fetched, nothing fails, it sorts, filters and tells points, on small screens too."""
+"""The page in a browser: nothing is fetched, nothing fails; it sorts, filters and tells points."""
 
 import json
 import shutil
@@ -51,7 +51,9 @@ class Shown:
         self.page.on("console", lambda message: self.wrong.append(message.text))
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.wrong.append(dialog.message), dialog.dismiss()))
-        self.page.on("request", lambda request: self.wrong.append(request.url) if request.url != file.as_uri() else None)
+        self.page.on(
+            "request", lambda request: self.wrong.append(request.url) if request.url != file.as_uri() else None
+        )
         self.page.goto(file.as_uri())
 
     def column(self, at: int) -> list[str]:

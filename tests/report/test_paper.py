@@ -22,7 +22,9 @@ def record(points: pd.DataFrame, run: str = "a", folder: Path = Path("a")) -> Ru
 
 def test_markdown_has_a_line_a_point(make_points: Make) -> None:
     lines = paper_tables([record(make_points(stages=("random",)))], TableForm.MARKDOWN).splitlines()
-    assert lines[0].startswith("| stage | index | effort | k | ann_recall@k | hit_rate@1 exact | hit_rate@1 via index |")
+    assert lines[0].startswith(
+        "| stage | index | effort | k | ann_recall@k | hit_rate@1 exact | hit_rate@1 via index |"
+    )
     assert len(lines) == 2 + 9 + 1
     assert any(line.startswith("| random | hnsw | ef 64 | 10 | 0.979 ±.004 | 0.132 ±.012 |") for line in lines)
     assert len({line.count("|") for line in lines}) == 1

@@ -74,7 +74,7 @@
     const texts = new Map();
     for (const row of rows) {
       if (row.classList.contains("family")) family = row.textContent.trim();
-      else texts.set(row, `${family} ${row.textContent}`.toLowerCase());
+      else texts.set(row, [family, ...[...row.cells].map((one) => one.textContent)].join(" ").toLowerCase());
     }
     const words = make("input", { type: "search", placeholder: "filter: words that a line must hold" });
     words.setAttribute("aria-label", "filter lines");
@@ -89,11 +89,13 @@
       return [{ column, select }];
     });
     const count = make("output");
+    // A number is meant whole: 64 is not part of 0.644.
+    const holds = (text, word) => (/^\d/.test(word) ? text.split(/\s+/).includes(word) : text.includes(word));
     const sift = () => {
       const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
       let left = 0;
       for (const row of points) {
-        const kept = wanted.every((word) => texts.get(row).includes(word))
+        const kept = wanted.every((word) => holds(texts.get(row), word))
           && choices.every(({ column, select }) => !select.value || cell(row, column).textContent.trim() === select.value);
         row.hidden = !kept;
         left += kept;
@@ -102,12 +104,12 @@
         }
       }
       let open = null;
-      let holds = false;
+      let filled = false;
       for (const row of [...rows, null]) { // a family without lines goes, too
         if (row === null || row.classList.contains("family")) {
-          if (open) open.hidden = !holds;
-          [open, holds] = [row, false];
-        } else if (!row.hidden) holds = true;
+          if (open) open.hidden = !filled;
+          [open, filled] = [row, false];
+        } else if (!row.hidden) filled = true;
       }
       const all = left === points.length;
       table.classList.toggle("sifted", !all);

@@ -68,13 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
-    report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
-    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
-    report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
-    report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
-    report.add_argument("--figure", type=Path, metavar="FILE", help="the Pareto figure (.svg, .pdf, .png) instead")
-    report.add_argument("--metric", default="ann_recall", help="of the figure (default: ann_recall)")
-    report.add_argument("--cost", default="latency_p50_ms", help="of the figure (default: latency_p50_ms)")
+    _report_options(commands.add_parser("report", help="one HTML page, readable offline, from finished runs"))
     compare = commands.add_parser("compare", help="paired comparison of two runs, with intervals")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -85,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="but for list: data=NAME data.root=FOLDER …")
     commands.add_parser("doctor", help="what is installed, which backends work, which extra installs the rest")
     return parser
+
+
+def _report_options(report: argparse.ArgumentParser) -> None:
+    report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
+    report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
+    report.add_argument("--figure", type=Path, metavar="FILE", help="the Pareto figure (.svg, .pdf, .png) instead")
+    report.add_argument("--metric", default="ann_recall", help="of the figure (default: ann_recall)")
+    report.add_argument("--cost", default="latency_p50_ms", help="of the figure (default: latency_p50_ms)")
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -200,18 +203,16 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from retrieval_bench.report.page import report_runs
-    from retrieval_bench.runs import found_runs
-
     if args.table or args.figure:
-        from retrieval_bench.report.paper import TableForm, paper_figures, paper_tables
+        from retrieval_bench.report.paper import Paper, for_paper
 
-        records, skipped = found_runs(args.runs)
-        if args.table:
-            print(paper_tables(records, TableForm(args.table)), end="")
-        for file in paper_figures(records, args.figure, args.metric, args.cost) if args.figure else ():
+        text, files, skipped = for_paper(args.runs, Paper(args.table, args.figure, args.metric, args.cost))
+        print(text, end="")
+        for file in files:
             print(file, file=sys.stderr if args.table else sys.stdout)
     else:
+        from retrieval_bench.report.page import report_runs
+
         path, skipped = report_runs(args.runs, args.out)
         print(path)
     for reason in skipped:

@@ -127,21 +127,7 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
     families = []
     for kind, rows in by_family(group):
         first = {id(next(row for row in rows if label(row) == name)) for name in distinct(rows, "label")}
-        lines = [
-            {
-                "index": label(row),
-                "again": id(row) not in first,
-                "effort": "failed" if failed(row) else effort_label(row),
-                "failed": failed(row),
-                "front": id(row) in front,
-                "aside": NOT_RANKED if functional(row) else "",
-                "point": point_key(row),
-                "value": f"{number(row, 'effort'):g}" if isfinite(number(row, "effort")) else "",
-                "numbers": ["" if failed(row) else cell.value(row) for cell in shown],
-                "cells": [text.BLANK if failed(row) else cell(row) for cell in shown],
-            }
-            for row in rows
-        ]
+        lines = [_index_line(row, shown) | {"again": id(row) not in first, "front": id(row) in front} for row in rows]
         families.append({"name": str(kind), "colour": COLOURS[kind], "rows": lines})
     return {
         "name": panel_name(group),
@@ -150,6 +136,21 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
         "hint": hint(break_even(*halves)),
         "aside": any(functional(row) for row in group),
         "moments": encoder_part(group, [name for name in known if is_moment(name)]),
+    }
+
+
+def _index_line(row: Row, shown: Sequence[Cell]) -> dict[str, Any]:
+    """What a line of the index table holds, and the numbers that it is sorted by."""
+    effort = number(row, "effort")
+    return {
+        "index": label(row),
+        "effort": "failed" if failed(row) else effort_label(row),
+        "failed": failed(row),
+        "aside": NOT_RANKED if functional(row) else "",
+        "point": point_key(row),
+        "value": f"{effort:g}" if isfinite(effort) else "",
+        "numbers": ["" if failed(row) else cell.value(row) for cell in shown],
+        "cells": [text.BLANK if failed(row) else cell(row) for cell in shown],
     }
 
 

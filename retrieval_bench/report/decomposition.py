@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -32,33 +33,35 @@ def decomposition_figure(rows: Sequence[Row], metric: str) -> Figure | None:
     rows = [row for row in rows if isfinite(number(row, metric)) and isfinite(number(row, f"exact_{metric}"))]
     if not rows:
         return None
-    places = range(len(rows))
-    kept = [number(row, metric) for row in rows]
-    exact = [number(row, f"exact_{metric}") for row in rows]
     with literal():
         figure = Figure(figsize=(9.2, 1.2 + LINE * len(rows)), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axis = figure.subplots()
         plain_axes(axis)
         axis.grid(False, axis="y")
-        colours = [COLOURS[family(row)] for row in rows]
-        axis.barh(places, kept, height=0.62, color=colours, alpha=0.55)
-        lost = [max(0.0, e - k) for e, k in zip(exact, kept, strict=True)]
-        axis.barh(places, lost, left=kept, height=0.62, color=LOST, hatch="////", edgecolor="white", linewidth=0)
-        tops = [max(e, k) for e, k in zip(exact, kept, strict=True)]
-        axis.barh(places, [1 - top for top in tops], left=tops, height=0.62, color=MISSED)
+        _bars(axis, rows, metric)
         for place, row in enumerate(rows):
-            _, low, high = interval(row, metric)
+            value, low, high = interval(row, metric)
             if isfinite(low) and isfinite(high):
                 axis.plot([low, high], [place, place], color="0.2", linewidth=0.8)
-            axis.plot([kept[place]], [place], marker="|", markersize=7, color="0.2", linestyle="none",
+            axis.plot([value], [place], marker="|", markersize=7, color="0.2", linestyle="none",
                       gid=tip(point_key(row), _told(row, metric)))  # fmt: skip
         names = [" ".join(part for part in (label(row), effort_label(row)) if part) for row in rows]
-        axis.set_yticks(places, names, fontsize=8)
+        axis.set_yticks(range(len(rows)), names, fontsize=8)
         axis.set_ylim(len(rows) - 0.4, -0.6)
         axis.set_xlim(0, 1)
         axis.set_xlabel(metric, fontsize=9)
     return figure
+
+
+def _bars(axis: Axes, rows: Sequence[Row], metric: str) -> None:
+    places = range(len(rows))
+    kept = [number(row, metric) for row in rows]
+    tops = [max(number(row, metric), number(row, f"exact_{metric}")) for row in rows]
+    lost = [top - value for top, value in zip(tops, kept, strict=True)]
+    axis.barh(places, kept, height=0.62, color=[COLOURS[family(row)] for row in rows], alpha=0.55)
+    axis.barh(places, lost, left=kept, height=0.62, color=LOST, hatch="////", edgecolor="white", linewidth=0)
+    axis.barh(places, [1 - top for top in tops], left=tops, height=0.62, color=MISSED)
 
 
 def _told(row: Row, metric: str) -> str:

@@ -133,7 +133,8 @@ def _seeds_table(group: Sequence[RunRecord]) -> SeedsTable:
     metrics = [f"exact_{name}" for name in known] + [name for name in known if points[name].notna().all()]
     metrics += [name for name in ("ann_recall", "latency_p50_ms") if name in points and points[name].notna().all()]
     lines = []
-    for row in over_seeds(points.assign(index=points["label"], half="all"), metrics).to_dict("records"):
+    averaged: list[Row] = over_seeds(points.assign(index=points["label"], half="all"), metrics).to_dict("records")  # type: ignore[assignment]
+    for row in averaged:
         knob = next((r.get("knob") for r in rows if label(r) == row["index"]), None)
         effort = effort_label({"knob": knob, "effort": row["effort"]})
         written = [text.milliseconds if name == "latency_p50_ms" else text.quality for name in metrics]

@@ -36,7 +36,7 @@ def test_boxes_are_quantiles_of_the_timed_passes_of_their_point(make_points: Mak
         ]
     )
     found = spreads(times, rows)
-    exact, hnsw = rows[0], next(row for row in rows if row["effort"] == 16)
+    exact, hnsw = rows[0], next(row for row in rows if (row["index"], row["effort"]) == ("hnsw", 16))
     assert found == {point_key(exact): (5.0,) * 5, point_key(hnsw): pytest.approx((2, 26, 51, 76, 100))}
     figure = latency_figure(rows, found)
     assert figure is not None

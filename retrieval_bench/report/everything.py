@@ -107,12 +107,12 @@ def _parts(record: RunRecord, row: Row) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SeedsTable:
-    """Runs that differ in their seed alone, averaged: lines of names and of cells."""
+    """Runs that differ in their seed alone, averaged: lines of names, and of cells with the number they sort by."""
 
     title: str
     runs: int
     heads: list[str]
-    lines: list[tuple[list[str], list[str]]]
+    lines: list[tuple[list[str], list[tuple[str, str]]]]
 
 
 def seeds_tables(records: Sequence[RunRecord]) -> list[SeedsTable]:
@@ -138,7 +138,10 @@ def _seeds_table(group: Sequence[RunRecord]) -> SeedsTable:
         knob = next((r.get("knob") for r in rows if label(r) == row["index"]), None)
         effort = effort_label({"knob": knob, "effort": row["effort"]})
         written = [text.milliseconds if name == "latency_p50_ms" else text.quality for name in metrics]
-        cells = [write(*interval(row, name)) for write, name in zip(written, metrics, strict=True)]
+        cells = [
+            (write(*interval(row, name)), f"{number(row, name):.6g}")
+            for write, name in zip(written, metrics, strict=True)
+        ]
         lines.append(([str(row["stage"]), str(row["index"]), effort, f"{row['k']:.0f}", str(row["seeds"])], cells))
     heads = ["p50 ms" if name == "latency_p50_ms" else name for name in metrics]
     seeds = ", ".join(sorted({str(record.seeds.get("run")) for record in group}))

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from retrieval_bench.record import RunRecord
 from retrieval_bench.report.gallery import galleries
+from retrieval_bench.report.page import page
 
 PICTURES = {"1": "AAAA", "2": "BBBB", "3": "not base64 <script>"}
 
@@ -64,3 +66,19 @@ def test_moments_stand_on_the_time_line_of_their_video(tmp_path: Path) -> None:
     )  # fmt: skip
     assert first["place"] == "a.mp4 0:12.0 – 0:20.0" and first["source"]
     assert (second["truth"], second["told"]) == (None, "wrong, IoU 0.00"), "the truth lies in another video"
+    html = shown(tmp_path)
+    assert '<i class="found right" style="left: 30.00%; width: 20.00%"></i>' in html
+    assert html.count("<img") == 2
+
+
+def shown(folder: Path) -> str:
+    return page([RunRecord("a", "adhoc", {}, {"data": "x"}, "f", {}, {}, {"random": {}}, [], folder=folder)])
+
+
+def test_names_are_shown_and_not_run(tmp_path: Path) -> None:
+    evil = {"key": "<script>", "label": "<script>alert(1)</script>", "picture": "1"}
+    query = {"kind": "best", "value": 1.0, "item": evil, "lists": {"exact": [evil | {"score": 1.0, "right": True}]}}
+    html = shown(written(tmp_path, queries=[query], index="<script>"))
+    assert html.count("<script") == 1, "our own"
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 4, "the names and what stands for the pictures"
+    assert html.count('src="data:image/jpeg;base64,AAAA"') == 2

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retrieval_bench.collapse import collapse_facts
+from retrieval_bench.report.collapse import collapse_figure
 from retrieval_bench.report.decomposition import decomposition_figure
 from retrieval_bench.report.drawing import svg
 from retrieval_bench.report.latency import few_points, latency_figure, spreads
@@ -52,3 +54,23 @@ def test_of_many_points_the_front_and_the_ends_are_shown(make_points: Make) -> N
     shown = few_points(many, most=20)
     assert len(shown) == 20 < len(many)
     assert {0.412, 0.999, 1.0} <= {row["ann_recall"] for row in shown}
+
+
+def test_spectrum_and_hubs_are_drawn_as_far_as_they_are_positive() -> None:
+    lists = np.array([[1], [0], [0]])
+    found = {"dim": 3, "collapse": collapse_facts(np.eye(3), np.arange(3), lists, seed=0)}
+    figure = collapse_figure({"random": found, "older": {}})
+    assert figure is not None
+    left, right = figure.axes
+    np.testing.assert_allclose(left.get_lines()[0].get_xydata(), [[1, 0.5], [2, 0.5]])
+    np.testing.assert_allclose(right.get_lines()[0].get_xydata(), [[1, 2], [2, 1]])
+    svg(figure, "a")
+
+
+def test_of_one_vector_there_is_no_spectrum() -> None:
+    alone = {"collapse": collapse_facts(np.ones((1, 2)), np.array([7]), np.array([[7]]), seed=0)}
+    figure = collapse_figure({"random": alone})
+    assert figure is not None
+    svg(figure, "a")
+    nothing = {"collapse": collapse_facts(np.ones((1, 2)), np.array([7]), np.array([[-1]]), seed=0)}
+    assert collapse_figure({"random": nothing}) is None

@@ -8,7 +8,7 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.running import terminal as _console
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     query.add_argument(
         "--allow", action="append", default=[], metavar="TARGET", help="a backend of your own that the run used"
     )
-    _add_report(commands)
+    _report_options(commands.add_parser("report", help="one HTML page, readable offline, from finished runs"))
     compare = commands.add_parser("compare", help="paired comparison of two runs, or of two folders of runs over seeds")
     compare.add_argument("a", type=Path, metavar="A")
     compare.add_argument("b", type=Path, metavar="B")
@@ -63,8 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_report(commands: Any) -> None:
-    report = commands.add_parser("report", help="one HTML page, readable offline, from finished runs")
+def _report_options(report: argparse.ArgumentParser) -> None:
     report.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
     report.add_argument("--out", type=Path, help="the page (default: report.html in the run's folder, or here)")
     report.add_argument("--table", choices=("latex", "csv", "markdown"), help="a table for a paper instead of the page")
@@ -171,18 +170,16 @@ def _query(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from retrieval_bench.report.page import report_runs
-    from retrieval_bench.runs import found_runs
-
     if args.table or args.figure:
-        from retrieval_bench.report.paper import TableForm, paper_figures, paper_tables
+        from retrieval_bench.report.paper import Paper, for_paper
 
-        records, skipped = found_runs(args.runs)
-        if args.table:
-            print(paper_tables(records, TableForm(args.table)), end="")
-        for file in paper_figures(records, args.figure, args.metric, args.cost) if args.figure else ():
+        text, files, skipped = for_paper(args.runs, Paper(args.table, args.figure, args.metric, args.cost))
+        print(text, end="")
+        for file in files:
             print(file, file=sys.stderr if args.table else sys.stdout)
     else:
+        from retrieval_bench.report.page import report_runs
+
         path, skipped = report_runs(args.runs, args.out)
         print(path)
     for reason in skipped:

@@ -128,7 +128,7 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
     families = []
     for kind, rows in by_family(group):
         first = {id(next(row for row in rows if label(row) == name)) for name in distinct(rows, "label")}
-        lines = [_line(row, shown, id(row) not in first, id(row) in front) for row in rows]
+        lines = [_index_line(row, shown) | {"again": id(row) not in first, "front": id(row) in front} for row in rows]
         families.append({"name": str(kind), "colour": COLOURS[kind], "rows": lines})
     return {
         "name": panel_name(group),
@@ -140,17 +140,16 @@ def panel(group: Sequence[Row], metrics: Sequence[str], halves: tuple[Sequence[R
     }
 
 
-def _line(row: Row, shown: Sequence[Cell], again: bool, front: bool) -> dict[str, Any]:
-    """One operating point; `again`: its index was named above. `front`: nothing is faster at its ann_recall."""
+def _index_line(row: Row, shown: Sequence[Cell]) -> dict[str, Any]:
+    """What a line of the index table holds, and the numbers that it is sorted by."""
+    effort = number(row, "effort")
     return {
         "index": label(row),
-        "again": again,
         "effort": "failed" if failed(row) else effort_label(row),
         "failed": failed(row),
-        "front": front,
         "aside": NOT_RANKED if functional(row) else "",
         "point": point_key(row),
-        "value": f"{number(row, 'effort'):g}" if isfinite(number(row, "effort")) else "",
+        "value": f"{effort:g}" if isfinite(effort) else "",
         "numbers": ["" if failed(row) else cell.value(row) for cell in shown],
         "cells": [text.BLANK if failed(row) else cell(row) for cell in shown],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,40 +57,43 @@ def collapse_figure(stages: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     Both fall from the largest and are logarithmic. None where nothing is known.
     """
     known = {stage: facts["collapse"] for stage, facts in stages.items() if facts.get("collapse")}
-    if not known:
+    spectra = {
+        stage: _positive(found["spectrum"]["axis"], found["spectrum"]["share"]) for stage, found in known.items()
+    }
+    hubs = {
+        stage: _positive(found["hubness"]["item"], found["hubness"]["occurrence"]) for stage, found in known.items()
+    }
+    if not any(spectra.values()) and not any(hubs.values()):  # one vector, or all are equal
         return None
     with literal():
         figure = Figure(figsize=(9.2, 3.3), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
-        for i, (stage, found) in enumerate(known.items()):
-            colour = mpl.colormaps["viridis"](0.1 + 0.7 * i / max(1, len(known) - 1))
-            _curve(left, found["spectrum"]["axis"], found["spectrum"]["share"], (stage, colour))
-            _curve(right, found["hubness"]["item"], found["hubness"]["occurrence"], (stage, colour))
         k = next(iter(known.values()))["hubness"]["k"]
-        _named(left, "Spectrum", "principal axis", "share of the variance")
-        _named(right, "Hubs", "gallery item, the most frequent first", f"lists (k = {k}) that hold it")
-        for axis, lists in ((left, [f["spectrum"]["axis"] for f in known.values()]),
-                            (right, [f["hubness"]["item"] for f in known.values()])):  # fmt: skip
-            log_ticks(axis.xaxis, 1, max((max(values, default=1) for values in lists), default=1))
-        occurrences = [n for f in known.values() for n in f["hubness"]["occurrence"] if n > 0]
-        log_ticks(right.yaxis, min(occurrences, default=1), max(occurrences, default=1))
-        if len(known) > 1:
+        _panel(left, "Spectrum", ("principal axis", "share of the variance"), spectra)
+        names = "gallery item, the most frequent first", f"lists (k = {k}) that hold it"
+        _panel(right, "Hubs", names, hubs)
+        if len(known) > 1 and any(spectra.values()):
             left.legend(fontsize=8, frameon=False)
     return figure
 
 
-def _curve(axis: Axes, x: list[float], y: list[float], look: tuple[str, Any]) -> None:
+def _positive(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
     """What is 0 has no place on a logarithmic axis: the line ends before it."""
-    pairs = [(a, b) for a, b in zip(x, y, strict=True) if b and b > 0]
-    if pairs:
-        axis.plot([a for a, _ in pairs], [b for _, b in pairs], color=look[1], linewidth=1.5, label=look[0])
-        axis.set_xscale("log")
-        axis.set_yscale("log")
+    return [(a, b) for a, b in zip(x, y, strict=True) if b and b > 0]
 
 
-def _named(axis: Axes, title: str, x: str, y: str) -> None:
+def _panel(axis: Axes, title: str, names: tuple[str, str], curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     plain_axes(axis)
     axis.set_title(title, fontsize=10)
-    axis.set_xlabel(x, fontsize=9)
-    axis.set_ylabel(y, fontsize=9)
+    axis.set_xlabel(names[0], fontsize=9)
+    axis.set_ylabel(names[1], fontsize=9)
+    for i, (stage, pairs) in enumerate(curves.items()):
+        colour = mpl.colormaps["viridis"](0.1 + 0.7 * i / max(1, len(curves) - 1))
+        if pairs:
+            axis.loglog([a for a, _ in pairs], [b for _, b in pairs], color=colour, linewidth=1.5, label=stage)
+    for line, at in ((axis.xaxis, 0), (axis.yaxis, 1)):
+        values = [pair[at] for pairs in curves.values() for pair in pairs]
+        if values:
+            axis.margins(0.05)
+            log_ticks(line, min(values), max(values))

@@ -40,6 +40,12 @@ def decomposition_figure(rows: Sequence[Row], metric: str) -> Figure | None:
         plain_axes(axis)
         axis.grid(False, axis="y")
         _bars(axis, rows, metric)
+        for place, row in enumerate(rows):
+            value, low, high = interval(row, metric)
+            if isfinite(low) and isfinite(high):
+                axis.plot([low, high], [place, place], color="0.2", linewidth=0.8)
+            axis.plot([value], [place], marker="|", markersize=7, color="0.2", linestyle="none",
+                      gid=tip(point_key(row), _told(row, metric)))  # fmt: skip
         names = [" ".join(part for part in (label(row), effort_label(row)) if part) for row in rows]
         axis.set_yticks(range(len(rows)), names, fontsize=8)
         axis.set_ylim(len(rows) - 0.4, -0.6)
@@ -51,19 +57,11 @@ def decomposition_figure(rows: Sequence[Row], metric: str) -> Figure | None:
 def _bars(axis: Axes, rows: Sequence[Row], metric: str) -> None:
     places = range(len(rows))
     kept = [number(row, metric) for row in rows]
-    exact = [number(row, f"exact_{metric}") for row in rows]
-    colours = [COLOURS[family(row)] for row in rows]
-    axis.barh(places, kept, height=0.62, color=colours, alpha=0.55)
-    lost = [max(0.0, e - k) for e, k in zip(exact, kept, strict=True)]
+    tops = [max(number(row, metric), number(row, f"exact_{metric}")) for row in rows]
+    lost = [top - value for top, value in zip(tops, kept, strict=True)]
+    axis.barh(places, kept, height=0.62, color=[COLOURS[family(row)] for row in rows], alpha=0.55)
     axis.barh(places, lost, left=kept, height=0.62, color=LOST, hatch="////", edgecolor="white", linewidth=0)
-    tops = [max(e, k) for e, k in zip(exact, kept, strict=True)]
     axis.barh(places, [1 - top for top in tops], left=tops, height=0.62, color=MISSED)
-    for place, row in enumerate(rows):
-        _, low, high = interval(row, metric)
-        if isfinite(low) and isfinite(high):
-            axis.plot([low, high], [place, place], color="0.2", linewidth=0.8)
-        axis.plot([kept[place]], [place], marker="|", markersize=7, color="0.2", linestyle="none",
-                  gid=tip(point_key(row), _told(row, metric)))  # fmt: skip
 
 
 def _told(row: Row, metric: str) -> str:

@@ -107,12 +107,12 @@ def _parts(record: RunRecord, row: Row) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SeedsTable:
-    """Runs that differ in their seed alone, averaged: lines of names and of cells."""
+    """Runs that differ in their seed alone, averaged: lines of names, and of cells with the number they sort by."""
 
     title: str
     runs: int
     heads: list[str]
-    lines: list[tuple[list[str], list[str]]]
+    lines: list[tuple[list[str], list[tuple[str, str]]]]
 
 
 def seeds_tables(records: Sequence[RunRecord]) -> list[SeedsTable]:
@@ -133,12 +133,15 @@ def _seeds_table(group: Sequence[RunRecord]) -> SeedsTable:
     metrics = [f"exact_{name}" for name in known] + [name for name in known if points[name].notna().all()]
     metrics += [name for name in ("ann_recall", "latency_p50_ms") if name in points and points[name].notna().all()]
     lines = []
-    for row in over_seeds(points.assign(index=points["label"], half="all"), metrics).to_dict("records"):
+    averaged: list[Row] = over_seeds(points.assign(index=points["label"], half="all"), metrics).to_dict("records")  # type: ignore[assignment]
+    for row in averaged:
         knob = next((r.get("knob") for r in rows if label(r) == row["index"]), None)
         effort = effort_label({"knob": knob, "effort": row["effort"]})
         written = [text.milliseconds if name == "latency_p50_ms" else text.quality for name in metrics]
-        of_row = {str(key): value for key, value in row.items()}
-        cells = [write(*interval(of_row, name)) for write, name in zip(written, metrics, strict=True)]
+        cells = [
+            (write(*interval(row, name)), f"{number(row, name):.6g}")
+            for write, name in zip(written, metrics, strict=True)
+        ]
         lines.append(([str(row["stage"]), str(row["index"]), effort, f"{row['k']:.0f}", str(row["seeds"])], cells))
     heads = ["p50 ms" if name == "latency_p50_ms" else name for name in metrics]
     seeds = ", ".join(sorted({str(record.seeds.get("run")) for record in group}))

@@ -93,13 +93,23 @@ def _item(item: Told, pictures: Mapping[str, str], strips: bool) -> Told:
 
 def _moments(query: Told, names: Mapping[str, str], pictures: Mapping[str, str]) -> Told:
     true = query["true"]
-    lines = [{"name": "true", "place": _span(true), "bar": _bar(true), "truth": None, "verdict": "", "told": ""}]
+    lines = [
+        {
+            "name": "true",
+            "place": _span(true),
+            "bar": _bar(true),
+            "truth": None,
+            "verdict": "",
+            "told": "",
+            "source": None,
+        }
+    ]
     for which, answers in query["lists"].items():
         for rank, answer in enumerate(answers, start=1):
             verdict = Verdict.RIGHT if answer["right"] else Verdict.WRONG
             lines.append(
                 {
-                    "name": f"{names[which]} {rank}",
+                    "name": f"{names[which]} #{rank}",
                     "place": _span(answer),
                     "bar": _bar(answer),
                     "truth": _bar(true) if answer["same"] else None,

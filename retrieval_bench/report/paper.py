@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import RunRecord
-from retrieval_bench.report import text
 from retrieval_bench.report.everything import PointsTable, points_tables
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.rows import failed, interval
+from retrieval_bench.report.text import BLANK
+from retrieval_bench.runs import found_runs
 
 SUFFIXES = (".svg", ".pdf", ".png")
 # Longest first where one holds another; a backslash is told by its own name.
@@ -31,6 +33,35 @@ class TableForm(StrEnum):
     LATEX = "latex"  # booktabs
     CSV = "csv"  # raw numbers, with the ends of their intervals in columns of their own
     MARKDOWN = "markdown"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What is wanted for a paper.
+
+    Attributes:
+        table: a `TableForm`, or none. figure: the file, or none; of `metric` against `cost`.
+    """
+
+    table: str | None = None
+    figure: Path | None = None
+    metric: str = "ann_recall"
+    cost: str = "latency_p50_ms"
+
+
+def for_paper(folders: Sequence[Path], wanted: Paper) -> tuple[str, list[Path], list[str]]:
+    """Tables as text, figures that were written, and why runs were skipped, of the runs in or below these folders.
+
+    Raises:
+        BadConfig: there is no finished run; the form, suffix or column is none.
+    """
+    if wanted.table is not None and wanted.table not in set(TableForm):
+        forms = ", ".join(TableForm)
+        raise BadConfig(f"a table for a paper is {forms}, not {wanted.table!r}; type --table {TableForm.LATEX}")
+    records, skipped = found_runs(folders)
+    text = "" if wanted.table is None else paper_tables(records, TableForm(wanted.table))
+    files = [] if wanted.figure is None else paper_figures(records, wanted.figure, wanted.metric, wanted.cost)
+    return text, files, skipped
 
 
 def paper_tables(records: Sequence[RunRecord], form: TableForm) -> str:
@@ -63,7 +94,7 @@ def paper_figures(
 def _body(table: PointsTable) -> list[list[str]]:
     heads = [*table.heads, *(cell.title for cell in table.cells)]
     lines = [
-        [*table.names(line), *(text.BLANK if failed(line.row) else cell(line.row) for cell in table.cells)]
+        [*table.names(line), *(BLANK if failed(line.row) else cell(line.row) for cell in table.cells)]
         for line in table.lines
     ]
     return [heads, *lines]

@@ -124,14 +124,23 @@ def test_five_hundred_points_answer_at_once(browser: Any, make_points: Make, tmp
     points = make_points(failed=None)
     points = pd.concat([points.assign(index=points["index"] + f"_{i}") for i in range(28)])
     assert len(points) > 500
-    shown = Shown(browser, written(points, tmp_path))
-    page = shown.page
-    # Of the page's own clock: the last listener is in place when the event of loading ends.
-    ready = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    sorted_in = page.evaluate(
-        "() => { const begin = performance.now(); document.querySelector('table.index th:nth-child(3)').click();"
-        " document.body.offsetHeight; return performance.now() - begin; }"
-    )
-    print(f"ready after {ready:.0f} ms, sorted in {sorted_in:.0f} ms")
-    assert page.locator("table.index.sorted").count() == 1
-    assert shown.wrong == []
+    file = written(points, tmp_path)
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    session = page.context.new_cdp_session(page)
+    # Processor time of the page's own thread: on a busy machine the clock on the wall says nothing of the page.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy() -> float:
+        metrics = session.send("Performance.getMetrics")["metrics"]
+        return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+    page.goto(file.as_uri())
+    page.locator("table.index th.sorts").first.wait_for()
+    ready = busy()
+    page.locator("table.index").first.locator("thead th").nth(2).click()
+    page.locator("table.index.sorted").wait_for()
+    sorted_after = busy() - ready
+    page.locator(".tools input").first.fill("hnsw_3")
+    page.locator("table.index.sifted").wait_for()
+    sifted_after = busy() - ready - sorted_after
+    print(f"{file.stat().st_size:,} bytes; ready {ready:.2f} s, sorted {sorted_after:.2f}, filtered {sifted_after:.2f}")

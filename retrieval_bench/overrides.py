@@ -91,7 +91,7 @@ def _values(override: Any, folders: Sequence[Path]) -> list[str] | None:
         return [f"{key}={value}" for value in override.sweep_string_iterator()]
     if override.is_sweep_override():
         return None
-    return [str(override.input_line)]
+    return [f"{key}={override.get_value_element_as_str()}"]  # as Hydra writes it: strict=true becomes strict=True
 
 
 def one_run(config: Mapping[str, Any]) -> dict[str, Any]:

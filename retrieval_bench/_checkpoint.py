@@ -59,8 +59,13 @@ class Keeper(Checkpoint):
         """Keep the state where the time has come."""
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         self._exact_here = stepped and batch_idx + 1 < trainer.num_training_batches
-        if self._exact_here and perf_counter() - self._since >= self._period:
+        if self._exact_here and self._due(trainer):
             self._keep(trainer)
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        """The same in all processes, whose clocks differ: one that kept alone would wait for the others for ever."""
+        due = perf_counter() - self._since >= self._period
+        return bool(trainer.strategy.reduce_boolean_decision(due, all=False))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the epoch if it is the best, then the state."""

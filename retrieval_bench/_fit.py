@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)  # its tips and device lists are not this program's
 # Warnings of Lightning's that are wanted here, or of its own insides.
-_LIGHTNING_SAYS = (r"Found \d+ module\(s\) in eval mode", ".*LeafSpec.*")
+_LIGHTNING_SAYS = (r"Found \d+ module\(s\) in eval mode", ".*LeafSpec.*", ".*sync_dist=True.*")
 _OF_PROCESSES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by Lightning's launcher
 Told = Callable[[str, int, int], None]
 

@@ -57,6 +57,8 @@ class Learner(pl.LightningModule):
         self._freeze_batch_norm, self._seed = freeze_batch_norm, seed
         self._seen: list[tuple[Tensor, Tensor]] = []
         self._losses: list[float] = []
+        self._rows: list[int] = []  # of the last batch
+        self._inputs: Inputs | None = None  # of this process
         self.classes: Tensor
         self.register_buffer("classes", classes, persistent=False)
 
@@ -80,11 +82,17 @@ class Learner(pl.LightningModule):
         vectors = self.look(self.model, inputs, self._seeded(batch_idx))
         vectors, rows = gathered(vectors.float(), mine)
         labels = self.classes[rows]
+        finite = torch.isfinite(vectors).all(dim=1)
+        if not finite.all():  # not left to the loss: some leave such terms out, and miners fail on them
+            # Where nothing is finite the weights are not, and it was the step before that made them so.
+            before = self._rows if self._rows and not finite.any() else rows.tolist()
+            raise TrainingDiverged("embeddings are not finite numbers", before)
         pairs = None if self.miner is None else self.miner(vectors, labels)
         loss: Tensor = self.loss(vectors, labels, pairs, rows)
         if not torch.isfinite(loss):
-            raise TrainingDiverged(float(loss.detach()), rows.tolist())
+            raise TrainingDiverged(f"the loss is {float(loss.detach())}", rows.tolist())
         self._losses.append(float(loss.detach()))
+        self._rows, self._inputs = rows.tolist(), inputs
         return loss
 
     def _seeded(self, batch_idx: int) -> torch.Generator:
@@ -105,6 +113,8 @@ class Learner(pl.LightningModule):
         mine = (torch.cat([rows for rows, _ in self._seen]), torch.cat([vectors for _, vectors in self._seen]))
         rows, vectors = (values.detach().cpu().numpy() for values in gathered(*mine))
         self._seen = []
+        if self._rows and not np.isfinite(vectors).all():
+            raise TrainingDiverged("embeddings of validation items are not finite numbers", self._rows)
         rows, first = np.unique(rows, return_index=True)
         found = self._judge(rows, vectors[first])
         self.log_dict({f"val_{name}": value for name, value in found.items()}, rank_zero_only=False, sync_dist=False)
@@ -112,9 +122,24 @@ class Learner(pl.LightningModule):
             self._note({f"val_{name}": value for name, value in found.items()})
 
     def on_train_epoch_end(self) -> None:
-        """Where nothing validates, the history still has a line an epoch."""
+        """Where nothing validates, the history still has a line an epoch.
+
+        Raises:
+            TrainingDiverged: the last step has made the weights useless; no loss tells of it.
+        """
         if not self.history or self.history[-1]["epoch"] != self.current_epoch + 1:
+            self._need_use()
             self._note({})
+
+    def _need_use(self) -> None:
+        if self._inputs is None:
+            return
+        self.eval()
+        with torch.no_grad():
+            wrong = not bool(torch.isfinite(self.look(self.model, self._inputs, None)).all())
+        self.train()
+        if self.trainer.strategy.reduce_boolean_decision(wrong, all=False):
+            raise TrainingDiverged("embeddings are not finite numbers after the last step", self._rows)
 
     def _note(self, found: Mapping[str, float]) -> None:
         mean = float(np.mean(self._losses)) if self._losses else float("nan")

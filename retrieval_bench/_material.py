@@ -35,6 +35,9 @@ def parts_of(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, lis
         return _joined(items, check), None, remarks
     if not len(check):
         raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
+    both = np.intersect1d(np.asarray(items.labels), np.asarray(check.labels))
+    if len(both):
+        remarks.append(f"{len(both)} classes that the epoch is chosen by are trained on, so they are not unseen ones")
     return items, check, remarks
 
 
@@ -48,6 +51,17 @@ def _joined(a: Items, b: Items) -> Items:
         lambda: json_digest([a.fingerprint, b.fingerprint]),
         np.concatenate([np.asarray(a.labels), np.asarray(b.labels)]),
     )
+
+
+def need_pairs(part: Part, data: str) -> None:
+    """Validation asks for another item of a class. Raises BadConfig: none has one, outside its own group."""
+    label, group = part.labels, np.arange(len(part.labels)) if part.groups is None else part.groups
+    places = np.unique(np.stack([label, group]), axis=1)[0]  # each class once for every group that it is in
+    if not len(places) or np.bincount(np.unique(places, return_inverse=True)[1]).max() < 2:
+        raise BadConfig(
+            f"data={data}: no validation item that can be read has another of its class to find; type"
+            " trainer.validate=false to train without validation"
+        )
 
 
 def prints(*parts: Items | None) -> list[str | None]:

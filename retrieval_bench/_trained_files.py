@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,17 @@ def typed(group: str, node: Mapping[str, Any]) -> str:
     values = {name: value for name, value in node.items() if not name.startswith("_")}
     chosen = f"{group}={str(node['_target_']).split('.')[-2]}"
     return " ".join([chosen, *(f"{group}.{name}={json.dumps(value)}" for name, value in values.items())])
+
+
+def finish_card(file: Path, measured: Mapping[str, Sequence[float]]) -> None:
+    """Put what a run measured on the test items into its model card: {metric: value, low, high}; once is enough."""
+    _, front, rest = file.read_text(encoding="utf-8").split("---\n", 2)
+    facts = yaml.safe_load(front)
+    told = {name: [round(float(value), 5) for value in values] for name, values in measured.items()}
+    if facts.get("test") != told:
+        front = yaml.safe_dump(facts | {"test": told}, sort_keys=False, allow_unicode=True)
+        with written_whole(file) as out:
+            out.write(f"---\n{front}---\n{rest}")
 
 
 def _card(about: Mapping[str, Any], outcome: Outcome) -> str:

@@ -73,8 +73,8 @@ class WorkerFailed(RetrievalBenchError):
 
 
 class TrainingDiverged(RetrievalBenchError):
-    """The loss is not a finite number any more; `rows` are the training items of the batch."""
+    """Loss, vectors or weights are not finite numbers any more; `rows` are the training items of the batch."""
 
-    def __init__(self, loss: float, rows: Sequence[int]) -> None:
-        super().__init__(f"the loss is {loss}")
+    def __init__(self, told: str, rows: Sequence[int]) -> None:
+        super().__init__(told)
         self.rows = list(rows)

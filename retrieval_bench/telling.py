@@ -7,9 +7,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from retrieval_bench._trained_files import CARD, finish_card
 from retrieval_bench.data.base import Dataset
 from retrieval_bench.experiment import Experiment
-from retrieval_bench.record import Progress, RunRecord, digest, write_json
+from retrieval_bench.record import TRAINED, Progress, RunRecord, digest, write_json
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.page import write_page
 from retrieval_bench.report.samples import sample_sheet
@@ -20,18 +21,20 @@ _log = logging.getLogger(__name__)
 def tell(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
     """Draw, and tell the trackers. Whoever was told the same rows is not told again."""
     figure, page, told = (record.folder / name for name in ("pareto.png", "report.html", "told.json"))
-    rows = digest(record.rows)
+    rows, drawn = digest(record.rows), True
     before = _told(told)
     if before.get("figure") != rows or not (figure.exists() and page.exists()):
-        save_figure(pareto_figure(record.points), figure)
-        write_page([record], page)
+        drawn = _drawn(record, figure, page)
+    _finish_card(record)
     factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
-    done = ["figure"]
+    done = ["figure"] if drawn else []
     if factories:
         from retrieval_bench.track import Story, track
 
         progress("tell the trackers", 0, 1)
-        pictures = {"pareto": figure} | _gallery(experiment, record, fresh=before.get("figure") == rows)
+        pictures = ({"pareto": figure} if figure.exists() else {}) | _gallery(
+            experiment, record, fresh=before.get("figure") == rows
+        )
         found = track(factories, Story(record, pictures), record.folder)
         for warning in found.warnings:
             _log.warning(warning)
@@ -40,6 +43,33 @@ def tell(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
     now = before | dict.fromkeys(done, rows)
     if now != before:
         write_json(told, now)
+
+
+def _drawn(record: RunRecord, figure: Path, page: Path) -> bool:
+    """Whether figure and page could be drawn. What the file system refuses is the user's to mend, and is raised."""
+    try:
+        save_figure(pareto_figure(record.points), figure)
+        write_page([record], page)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a mistake in a picture must not take the numbers with it
+        said = f"{type(error).__name__}: {error}"
+        _log.warning(
+            "the page could not be drawn (%s); the numbers are kept: retrieval-bench report %s", said, record.folder
+        )
+        return False
+    return True
+
+
+def _finish_card(record: RunRecord) -> None:
+    """What the test items say of weights that were trained here belongs to their card."""
+    file = record.folder / TRAINED / CARD
+    mine = (row for row in record.rows if row["stage"] == TRAINED and row["half"] == "all")
+    row = next((row for row in mine if any(name.startswith("exact_") for name in row)), None)
+    if row is None or not file.is_file():
+        return
+    names = [name for name in row if name.startswith("exact_") and f"{name}_lo" in row and row[name] is not None]
+    finish_card(file, {name.removeprefix("exact_"): [row[name + end] for end in ("", "_lo", "_hi")] for name in names})
 
 
 def _gallery(experiment: Experiment, record: RunRecord, fresh: bool) -> dict[str, Path]:

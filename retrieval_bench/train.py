@@ -22,7 +22,7 @@ from retrieval_bench._fit import Fitting, Outcome, fit
 from retrieval_bench._headed import freeze, to_train
 from retrieval_bench._item_batches import Embed
 from retrieval_bench._look import look_of
-from retrieval_bench._material import part_of, parts_of, prints, seen_by
+from retrieval_bench._material import need_pairs, part_of, parts_of, prints, seen_by
 from retrieval_bench._trained_files import WEIGHTS, fill, outcome_of, write_trained
 from retrieval_bench.augment import Augmentation, ClipAugmentation
 from retrieval_bench.data.base import Dataset
@@ -187,6 +187,8 @@ def train(encoder: Encoder, recipe: Recipe, data: Dataset, where: Where, told: T
             look = look_of(model, data.image_size, recipe.augment)
             read = partial(part_of, model.encoder, data.image_size, where)
             kept = None if check is None else read(check, "validation", told)
+            if kept is not None:
+                need_pairs(kept, data.name)
             part = read(items, "training", told)
             fitting = Fitting(model, recipe, part, kept, look, where, folder, told, remarks)
             write_trained(folder, model, _fitted(fitting), recipe.nodes, data.protocol)

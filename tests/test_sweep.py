@@ -3,10 +3,15 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic, sleep
 
+import pandas as pd
 import pytest
 
 from retrieval_bench.cli import CONF, _checked_jobs, _requested
@@ -34,7 +39,8 @@ def test_a_job_that_fails_is_a_row_and_the_others_go_on(capsys: pytest.CaptureFi
     command = ["run", "-m", *TINY, "k=[2],[500]", "seed=0"]  # 100 items: 500 neighbours are not there
     assert main(command) == 1
     told = capsys.readouterr()
-    assert "2 jobs" in told.err and "1 failed" in told.out and "k=500 is larger than the gallery" in told.out
+    out = " ".join(told.out.split())  # the terminal wraps lines
+    assert "2 jobs" in told.err and "1 failed" in out and "k=500 is larger than the gallery" in out
     assert [(row["status"], "k=500" in row["error"]) for row in jobs()] == [(OK, False), (FAILED, True)]
     written = {file: file.stat().st_mtime_ns for file in Path("runs/adhoc").rglob("*.parquet")}
     assert main(command) == 1
@@ -101,25 +107,73 @@ def test_a_killed_job_and_one_that_never_began_are_told(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
-def test_parallel_jobs_encode_once_and_survive_a_kill(tmp_path: Path) -> None:
+COUNTING = """
+import retrieval_bench._encode as e
+_old = e._encode
+def _encode(store, engine, job):
+    print("ENCODES", store.folder.name, flush=True)
+    return _old(store, engine, job)
+e._encode = _encode
+"""
+
+
+@pytest.fixture
+def parallel(tmp_path: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    """Starts a sweep of four jobs, two at a time, that tells what it encodes; all its processes are one group."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     (tmp_path / "counting").mkdir()
-    code = (
-        "import retrieval_bench._encode as e\n_old = e._encode\n"
-        "def _encode(store, engine, job):\n    print('ENCODES', store.folder.name, flush=True)\n"
-        "    return _old(store, engine, job)\ne._encode = _encode\n"
-    )
-    (tmp_path / "counting" / "sitecustomize.py").write_text(code)
-    path = os.pathsep.join([str(tmp_path / "counting"), *sys.path])
+    (tmp_path / "counting" / "sitecustomize.py").write_text(COUNTING)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "counting"), *sys.path])}
     command = [sys.executable, "-m", "retrieval_bench.commands", "run", "-m", *TINY[:-1], "search=[exact],[hnsw]"]
     command += ["stage=[pretrained]", "similarity=cosine,dot", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, timeout=1200, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    encodes = [line for line in done.stdout.splitlines() if line.startswith("ENCODES")]
-    assert len(encodes) == 1, "four jobs at once, one encoder and one data set"
-    records = [json.loads(file.read_text()) for file in Path("runs/adhoc").glob("*/record.json")]
-    indexes = [{row["index"] for row in record["rows"]} for record in records]
-    assert indexes == [{"null", "exact", "hnsw"}] * 2, "jobs of one run wait for one another, and both are kept"
+    begun = []
+
+    def start() -> "subprocess.Popen[str]":
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        begun.append(subprocess.Popen(command, text=True, env=env, start_new_session=True, **pipes))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def finished() -> list[Path]:
+    return sorted(Path("runs/adhoc").glob("*/record.json"))
+
+
+def indexes() -> list[set[str]]:
+    records = [json.loads(file.read_text()) for file in finished()]
+    return [{row["index"] for row in record["rows"]} for record in records]
+
+
+@pytest.mark.slow
+def test_parallel_jobs_encode_once(parallel: Callable[[], "subprocess.Popen[str]"]) -> None:
+    process = parallel()
+    said, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, said
+    assert said.count("ENCODES") == 1, "four jobs at once, one encoder and one data set"
+    assert indexes() == [{"null", "exact", "hnsw"}] * 2, "jobs of one run wait for one another, and both are kept"
+
+
+@pytest.mark.slow
+def test_parallel_jobs_survive_a_kill(parallel: Callable[[], "subprocess.Popen[str]"]) -> None:
+    process = parallel()
+    deadline = monotonic() + 600
+    while not finished() and process.poll() is None and monotonic() < deadline:
+        sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not list(Path("runs/sweeps").glob("*/jobs.csv")), "it was killed before it wrote its table"
+    (kept, *_) = finished()
+    measured = pd.read_parquet(kept.parent / "queries.parquet")
+    process = parallel()
+    said, _ = process.communicate(timeout=1200)
+    assert process.returncode == 0, said
+    assert "ENCODES" not in said, "what was encoded before the kill is not encoded again"
+    assert {row["status"] for row in jobs()} == {"ok"}
+    assert indexes() == [{"null", "exact", "hnsw"}] * 2
+    again = pd.read_parquet(kept.parent / "queries.parquet")
+    lines = [set(map(tuple, table[measured.columns].astype(str).to_numpy())) for table in (measured, again)]
+    assert lines[0] <= lines[1], "what was timed before the kill is not timed again"

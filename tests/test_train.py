@@ -1,12 +1,16 @@
 """Whole trainings on small data: what they leave, that they are exact, and that they go on where they were killed."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -15,8 +19,8 @@ from small_training import TRAIN
 from retrieval_bench import _fit, run
 from retrieval_bench._headed import restored
 from retrieval_bench._learner import Batch, Learner
-from retrieval_bench._material import parts_of
-from retrieval_bench.cli import experiment
+from retrieval_bench._material import need_pairs, parts_of
+from retrieval_bench.cli import CONF, experiment
 from retrieval_bench.commands import main
 from retrieval_bench.data.base import Dataset, Items
 from retrieval_bench.errors import BadConfig, CorruptInput, RetrievalBenchError
@@ -189,11 +193,43 @@ def test_running_statistics_move_only_where_they_may(frozen: bool, place: Path) 
 
 
 def test_a_loss_that_is_no_number_names_its_items(place: Path) -> None:
-    with pytest.raises(RetrievalBenchError, match=r"the loss is (nan|inf).*diverged\.csv.*lower optimizer"):
+    with pytest.raises(
+        RetrievalBenchError,
+        match=r"(the loss is (nan|inf)|embeddings are not finite numbers).*diverged\.csv.*lower optimizer",
+    ):
         run([*TRAIN, "optimizer.backbone_lr=1e30", "optimizer.head_lr=1e30", "stage=[trained]"])
     (file,) = (place / "cache").rglob("diverged.csv")
     items = pd.read_csv(file)["item"].tolist()
     assert len(items) == 12 and set(items) <= set(experiment(TRAIN).data.train().keys)
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_a_last_step_that_ruins_the_weights_is_no_training(validate: bool, place: Path) -> None:
+    fast = ["optimizer.backbone_lr=1e30", "optimizer.head_lr=1e30", "optimizer.schedule.warm_up=0"]
+    one = ["sampler.batches=1", "trainer.epochs=1", f"trainer.validate={validate}", "stage=[trained]"]
+    with pytest.raises(RetrievalBenchError, match=r"not finite numbers.*diverged\.csv.*lower optimizer"):
+        run([*TRAIN, *fast, *one])
+    (file,) = (place / "cache").rglob("diverged.csv")
+    assert len(pd.read_csv(file)) == 12
+    assert not list((place / "cache").rglob("weights.safetensors"))
+
+
+@pytest.mark.parametrize("miner", ["none", *sorted(file.stem for file in (CONF / "miner").glob("*.yaml"))])
+def test_embeddings_that_are_no_numbers_stop_it_before_a_miner_fails(miner: str, place: Path) -> None:
+    fast = ["optimizer.backbone_lr=1e30", "optimizer.head_lr=1e30", "optimizer.schedule.warm_up=0", "stage=[trained]"]
+    with pytest.raises(RetrievalBenchError, match=r"(embeddings are not finite numbers|the loss is).*diverged\.csv"):
+        run([*TRAIN, *fast, "loss=triplet", *([] if miner == "none" else [f"miner={miner}"])])
+
+
+def test_the_model_card_tells_what_was_measured(place: Path) -> None:
+    record = run([*TRAIN, "stage=[trained]", "trainer.validate=false", "trainer.epochs=1"])
+    front = (record.folder / "trained" / "model_card.md").read_text().split("---\n")[1]
+    card = yaml.safe_load(front)
+    row = record.points[record.points["index"] == "exact"].iloc[0]
+    names = ["exact_hit_rate@1", "exact_hit_rate@1_lo", "exact_hit_rate@1_hi"]
+    assert card["run"] == record.run_id and card["validation"] == {}
+    assert card["test"]["hit_rate@1"] == [round(float(row[name]), 5) for name in names]
+    assert set(card["test"]) >= {"hit_rate@1", "map_at_r"}
 
 
 @pytest.mark.parametrize(
@@ -248,12 +284,32 @@ class Parts(Dataset):
         return {"data": self.name}
 
 
+@pytest.mark.parametrize(
+    ("labels", "groups", "enough"),
+    [
+        ([3, 4, 5], None, False),  # a class with one image has nothing to find
+        ([3, 4, 4], None, True),
+        ([3, 4, 4], [0, 1, 1], False),  # nor has one whose images are all of one group
+        ([3, 4, 4], [0, 1, 2], True),
+    ],
+)
+def test_validation_needs_another_item_of_a_class(labels: list[int], groups: list[int] | None, enough: bool) -> None:
+    part: Any = SimpleNamespace(labels=np.array(labels), groups=None if groups is None else np.array(groups))
+    with nullcontext() if enough else pytest.raises(BadConfig, match=r"no validation item.*trainer\.validate=false"):
+        need_pairs(part, "mine")
+
+
 def test_classes_on_both_sides_are_told() -> None:
     settings = Trainer()
     assert parts_of(Parts((6, 7)), settings)[2] == []
     assert parts_of(Parts((3, 4, 5, 6)), settings)[2] == [
         "1 classes of the test are trained on, so its metrics are not of unseen classes",
         "2 classes of the test are chosen by, so its metrics are not of unseen classes",
+    ]
+    shared = Parts((6, 7))
+    shared.validation = lambda: shared._items("validation", (3, 4))  # type: ignore[method-assign]
+    assert parts_of(shared, settings)[2] == [
+        "1 classes that the epoch is chosen by are trained on, so they are not unseen ones"
     ]
     joined, none, _ = parts_of(Parts((6, 7)), Trainer(validate=False))
     assert none is None and np.unique(joined.labels).tolist() == [0, 1, 2, 3, 4, 5]

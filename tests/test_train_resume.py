@@ -55,6 +55,7 @@ OFTEN, SELDOM = "trainer.checkpoint_minutes=0.0001", "trainer.checkpoint_minutes
         (7, "SIGKILL", [OFTEN, *AVERAGED]),
         (15, "SIGTERM", [SELDOM, *AVERAGED]),
         (18, "SIGKILL", [OFTEN, "trainer.validate=false", "trainer.ema=0.9"]),
+        (17, "SIGKILL", [OFTEN, "trainer.patience=1", "trainer.epochs=6"]),
     ],
 )
 def test_a_killed_training_ends_in_the_same_weights(step: int, how: str, more: list[str], place: Path) -> None:
@@ -89,7 +90,8 @@ def test_two_processes_train_what_one_does(place: Path) -> None:
     overrides += ["optimizer.backbone_lr=0.01", "optimizer.head_lr=0.01", "optimizer.proxy_lr=0.1"]
     command = [sys.executable, "-m", "retrieval_bench.commands", "run", *overrides]
     files = []
-    for name, more in (("one", []), ("two", ["trainer.devices=2", "trainer.strategy=ddp"])):
+    often = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.checkpoint_minutes=0.0015"]  # about a step
+    for name, more in (("one", []), ("two", often)):
         folders = [f"paths.runs={name}/runs", f"paths.cache={name}/cache"]
         done = subprocess.run([*command, *folders, *more], capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr

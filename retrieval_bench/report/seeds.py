@@ -7,9 +7,11 @@ from math import isfinite, nan
 from typing import Any
 
 import pandas as pd
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from retrieval_bench.moment_points import HEADLINE
 from retrieval_bench.report import text
 from retrieval_bench.report.columns import simple
 from retrieval_bench.report.rows import Row, effort_label, failed, label, metric_names, number, operating_points
@@ -59,29 +61,54 @@ def _columns(metrics: Sequence[str]) -> list[str]:
     return [*metrics, *(f"exact_{name}" for name in metrics), "ann_recall", *COSTS]
 
 
-def seed_table(found: pd.DataFrame, metric: str | None = None) -> Table:
-    """The rows for a terminal: a label metric through the index and with exact search, ann_recall and two latencies.
+def seed_tables(found: pd.DataFrame, metric: str | None = None) -> list[RenderableType]:
+    """The rows for a terminal, a table for each group and stage under a line that says what all of its rows share.
+
+    A row has a label metric through the index, ann_recall and two latencies; 80 columns hold it. What does not differ
+    between rows (depth, number of seeds, the metric with exact search) stands in the line above.
 
     Args:
-        found: of `seed_rows`. metric: a label metric; the first that the runs have if none is named.
+        found: of `seed_rows`. metric: a label metric; if none is named, of moments their hit rate, else the first that
+            the runs have.
     """
-    metric = metric or next(iter(found.attrs["metrics"]), None)
+    shown: list[RenderableType] = []
+    for (settings, stage), group in found.groupby(["settings", "stage"], sort=False):
+        records: list[Row] = group.to_dict("records")  # type: ignore[assignment]
+        known = (name for name in (*HEADLINE, *found.attrs["metrics"]) if name in group and group[name].notna().any())
+        told = metric or next(known, None)
+        head = " · ".join(str(part) for part in (settings, stage) if part)
+        shown += [Text("\n" + head, "bold"), Text(", ".join(_shared(records, told)), "dim"), _table(records, told)]
+    return shown
+
+
+def _shared(rows: Sequence[Row], metric: str | None) -> list[str]:
+    """What is equal in all rows, in words."""
+    told = []
+    if metric and len(exact := {_quality(row, f"exact_{metric}") for row in rows}) == 1:
+        told.append(f"{metric} {exact.pop()} with exact search")
+    elif metric:
+        told.append(metric)
+    for name, words in (("k", "k = {:.0f}"), ("seeds", "seeds: {:.0f}")):
+        if len(values := {number(row, name) for row in rows}) == 1:
+            told.append(words.format(values.pop()))
+    return told
+
+
+def _table(rows: Sequence[Row], metric: str | None) -> Table:
     table = simple()
-    table.add_column("", overflow="fold")
-    told = [metric, "exact"] if metric else []
-    for name in ("k", "seeds", *told, "ann_recall", "p50 ms", "p95 ms"):
-        table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    records: list[Row] = found.to_dict("records")  # type: ignore[assignment]
-    for row in records:
-        head = " · ".join(str(row[name]) for name in ("settings", "stage") if row[name])
-        if head != before:
-            table.add_row(Text(head, "bold"))
-            before = head
-        cells = [_quality(row, metric), _quality(row, f"exact_{metric}")] if metric else []
-        cells += [_quality(row, "ann_recall"), *(text.milliseconds(*_interval(row, name)) for name in COSTS[:2])]
-        counts = f"  {row['label']} {row['effort_label']}", f"{number(row, 'k'):.0f}", str(row["seeds"])
-        table.add_row(*map(Text, (*counts, *cells)))
+    names = [f"{row['label']} {row['effort_label']}".strip() for row in rows]
+    table.add_column("index", no_wrap=True, min_width=min(24, max(map(len, names))))
+    exact = metric is not None and len({_quality(row, f"exact_{metric}") for row in rows}) > 1
+    counts = [name for name in ("k", "seeds") if len({number(row, name) for row in rows}) > 1]
+    told = [*(["via index"] if metric else []), *(["exact"] if exact else []), "ann_recall", "p50 ms", "p95 ms"]
+    for name in (*counts, *told):
+        table.add_column(name, justify="right", overflow="fold")
+    for name, row in zip(names, rows, strict=True):
+        cells = [f"{number(row, count):.0f}" for count in counts]
+        cells += [_quality(row, metric)] if metric else []
+        cells += [_quality(row, f"exact_{metric}")] if exact else []
+        cells += [_quality(row, "ann_recall"), *(text.milliseconds(*_interval(row, cost)) for cost in COSTS[:2])]
+        table.add_row(*map(Text, (name, *cells)))
     return table
 
 

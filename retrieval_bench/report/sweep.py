@@ -11,7 +11,7 @@ from rich.text import Text
 
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.classes import class_table_of_runs, render_classes
-from retrieval_bench.report.seeds import seed_rows, seed_table
+from retrieval_bench.report.seeds import seed_rows, seed_tables
 from retrieval_bench.sweep import FAILED, Outcome
 
 
@@ -34,7 +34,7 @@ def render_sweep(outcomes: Sequence[Outcome], file: Path) -> RenderableType:
         ]
     )
     if len(found):
-        parts += [seed_table(found)]
+        parts += seed_tables(found)
         if (found["seeds"] > 1).any():
             parts.append(Text("± over seeds: Student's 95 % interval; of one seed: the run's own", "dim"))
     if classes := class_table_of_runs(_named(settings, outcomes)):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic_moments import windows
 
+from retrieval_bench.moment import voting
 from retrieval_bench.moment.base import GalleryWindows, Hits, Lines, QueryWindows
 from retrieval_bench.moment.candidates import candidates
 from retrieval_bench.moment.fitting import DAMPING, ROUNDS, Pairs, fit, support
@@ -16,7 +17,7 @@ from retrieval_bench.moment.hits import LEAST, weighted
 from retrieval_bench.moment.merging import merged
 from retrieval_bench.moment.reranking import aligned
 from retrieval_bench.moment.trimming import trimmed
-from retrieval_bench.moment.voting import PEAKS_LOOKED_AT, peaks, speeds, vote
+from retrieval_bench.moment.voting import peaks, speeds, vote
 from retrieval_bench.types import Segments, Similarity
 
 INF = np.float32(np.inf)
@@ -96,7 +97,10 @@ def reference_vote(videos: list, query: list, times: list, weights: list, tried:
         (-(x + 0.5 * (votes.get((v, s, b - 1), 0.0) + votes.get((v, s, b + 1), 0.0))), v, s, b)
         for (v, s, b), x in votes.items()
     ]
-    return [(-x, v, tried[s], (b + 0.5) * width) for x, v, s, b in sorted(smooth)]
+    best: dict[tuple, tuple] = {}
+    for x, v, s, b in sorted(smooth):
+        best.setdefault((v, b), (-x, v, tried[s], (b + 0.5) * width))
+    return list(best.values())
 
 
 def reference_peaks(cells: list[tuple], apart: float, count: int) -> list[tuple]:
@@ -121,13 +125,37 @@ voters = st.lists(
 @settings(deadline=None, max_examples=100)
 @given(voters, st.sampled_from([[1.0], [1.0, 0.5, 2.0]]), st.sampled_from([0.5, 1.0]), st.integers(1, 20))
 def test_votes_and_peaks_equal_the_loops(found: list, tried: list, width: float, apart: int) -> None:
+    check_votes_and_peaks(found, tried, width, apart)
+
+
+def test_votes_counted_in_pieces_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(voting, "_AT_ONCE", 1)  # a speed at a time
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, 3, 80), rng.integers(-20, 20, 80), rng.integers(0, 200, 80), rng.integers(1, 8, 80)
+    check_votes_and_peaks(np.stack(columns, axis=1).tolist(), [1.0, 0.5, 2.0, 0.75], 0.5, 7)
+
+
+def check_votes_and_peaks(found: list, tried: list, width: float, apart: int) -> None:
     videos = [v for v, *_ in found]
     q, t, w = ([x[i] / 4 for x in found] for i in (1, 2, 3))
     cells = vote(np.array(videos), (np.array(q), np.array(t)), np.array(w), np.array(tried), width)
-    expected = reference_vote(videos, q, t, w, tried, width)[:PEAKS_LOOKED_AT]
+    expected = reference_vote(videos, q, t, w, tried, width)
     assert listed(cells) == expected
     best = peaks(cells, float(apart), 5)
     assert listed(best) == reference_peaks(expected, apart, 5)
+
+
+def test_a_long_query_does_not_crowd_out_its_weaker_places() -> None:
+    q = np.arange(
+        -45.0, 46.0
+    )  # 90 s, found whole in video 0, and a third of its windows in video 3
+    some = np.flatnonzero(np.arange(len(q)) % 3 == 0)
+    videos = np.concatenate([np.zeros(len(q), np.int64), np.full(len(some), 3)])
+    times = np.concatenate([q, q[some]]), np.concatenate([q + 60, q[some] + 200])
+    tried = speeds(1.25, 92.0, 1.0)
+    best = peaks(vote(videos, times, np.ones(len(videos)), tried, 1.0), 46.0, 20)
+    assert best.video[:2].tolist() == [0, 3] and best.speed[:2].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(best.middle[:2], [60, 200], atol=0.5)
 
 
 # Lines

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 OVER_TIME = "over time"  # beside the inputs: the step that makes a clip's vector of its frames'
-_AT_ONCE = 256  # clips put together in one step
+_AT_ONCE, _FRAMES_AT_ONCE = 256, 8192  # clips put together in one step; with the longest, to which all are padded
 _TIMED = 21
 _FRAMES = 64  # of one clip, encoded in one step
 
@@ -119,8 +119,9 @@ def clip_vectors(  # noqa: PLR0917
             with measuring(_log.warning):
                 store.state["join_ms"] = _join_ms(encoder, features)
             with working(_log.warning), store.appending(len(features), (encoder.dim,)) as append:
-                for start in range(store.state["rows"], len(features), _AT_ONCE):
-                    append(joined(encoder, features, np.arange(start, min(start + _AT_ONCE, len(features)))))
+                each = _together(features)
+                for start in range(store.state["rows"], len(features), each):
+                    append(joined(encoder, features, np.arange(start, min(start + each, len(features)))))
         vectors, join_ms = store.read(), store.state["join_ms"]
     if not np.isfinite(vectors).all():
         raise CorruptInput("the encoder gives NaN or infinite vectors of clips; its weights are damaged")
@@ -137,6 +138,12 @@ def clip_vectors(  # noqa: PLR0917
         key=store.folder.name,
         parts_ms=parts_ms,
     )
+
+
+def _together(features: Features) -> int:
+    """Clips that are put together in one step, so that hour-long ones do not fill the memory."""
+    longest = max(int(np.diff(offsets).max(initial=1)) for offsets in features.offsets.values())
+    return max(1, min(_AT_ONCE, _FRAMES_AT_ONCE // longest))
 
 
 def joined(encoder: Encoder, features: Features, rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -155,9 +155,17 @@ def _encode_ms(choice: EngineChoice, job: Job, graph: Path) -> float | None:
     times = []
     for _ in range(_WARM_UP + _TIMED):
         begin = perf_counter_ns()
-        for _ in engine.run([np.stack([prepare(image, how) for image in array])]):
-            times.append(perf_counter_ns() - begin)
+        prepared = np.stack([prepare(image, how) for image in array])
+        for _ in engine.run(_pieces(prepared, job.reading)):
+            pass
+        times.append(perf_counter_ns() - begin)
     return median(times[_WARM_UP:]) / 1e6
+
+
+def _pieces(images: NDArray[np.uint8], reading: Reading) -> list[NDArray[np.uint8]]:
+    """As many images as go into one forward pass: a clip may have more."""
+    size = reading.settings.batch_size
+    return [images[first : first + size] for first in range(0, len(images), size)]
 
 
 def _arrays(job: Job) -> Iterator[NDArray[np.uint8]]:
@@ -169,23 +177,29 @@ def _arrays(job: Job) -> Iterator[NDArray[np.uint8]]:
 
 def _encode(store: RowStore, engine: Engine, job: Job) -> None:
     reading, state = job.reading, store.state
-    start, n, sent, how = state["done"], len(reading.items), deque[Batch](), reading.preprocessing
+    start, n, sent, how = state["done"], len(reading.items), deque[tuple[Batch, int]](), reading.preprocessing
     blank = np.zeros((1, how.size, how.size, how.channels), np.uint8)  # where nothing in a batch can be read
     job.progress(start, n)
 
     def feed() -> Iterator[NDArray[np.uint8]]:
         for batch in batches(reading, start):
-            sent.append(batch)
-            yield batch.images if len(batch.images) else blank
+            pieces = _pieces(batch.images, reading) or [blank]
+            sent.append((batch, len(pieces)))
+            yield from pieces
 
     unreadable, frames = state.setdefault("unreadable", []), state.setdefault("frames", [])
-    block, waiting = list[NDArray[np.float32]](), list[int]()
+    block, waiting, given = list[NDArray[np.float32]](), list[int](), list[NDArray[np.float32]]()
     room = n * max(frames, default=FRAMES) if reading.clips else n
     with store.appending(max(room, state["rows"]), (job.encoder.dim,)) as append:
         for vectors in engine.run(feed()):
-            batch = sent.popleft()
+            given.append(vectors)
+            batch, pieces = sent[0]
+            if len(given) < pieces:
+                continue
+            sent.popleft()
             done = batch.start + batch.count
-            block.append(_finite(vectors[: len(batch.images)], batch, job))
+            block.append(_finite(np.concatenate(given)[: len(batch.images)], batch, job))
+            given = []
             waiting += batch.frames
             unreadable += [(reading.items.keys[batch.start + i], reason) for i, reason in batch.unreadable.items()]
             check_unreadable(unreadable, reading)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from retrieval_bench.encoder.base import Engine, prepare
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.record import write_json
+from retrieval_bench.turns import measuring
 
 if TYPE_CHECKING:
     from retrieval_bench.encoder.base import Encoder
 
+_log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
-_SCHEMA = 1  # part of the cache key
+_SCHEMA = 2  # part of the cache key
 _SAMPLE, _QUERIES = 16, 8  # items of the gallery, and queries, that are read anew at most
 _BUDGET = 20.0  # seconds of reading anew, a side, after which no further one is begun
 
@@ -85,11 +88,14 @@ def video_cost(gallery: Side, queries: Side, encoding: Encoding) -> dict[str, An
     if gallery.items.video is None or queries.items.video is None or not encoding.encoder.frames():
         return None
     sides = [side.embedded.embeddings.fingerprint for side in (gallery, queries)]
-    file = encoding.cache / "costs" / f"{json_digest([_SCHEMA, *sides, queries.owner is None])}.json"
+    file = (
+        encoding.cache / "costs" / f"{json_digest([_SCHEMA, *sides, queries.owner is None, encoding.batch_size])}.json"
+    )
     try:
         kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        found = _measured(gallery, queries, encoding)
+        with measuring(_log.warning):
+            found = _measured(gallery, queries, encoding)
         if found is None:
             return None
         write_json(file, found)

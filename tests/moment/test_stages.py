@@ -146,9 +146,7 @@ def check_votes_and_peaks(found: list, tried: list, width: float, apart: int) ->
 
 
 def test_a_long_query_does_not_crowd_out_its_weaker_places() -> None:
-    q = np.arange(
-        -45.0, 46.0
-    )  # 90 s, found whole in video 0, and a third of its windows in video 3
+    q = np.arange(-45.0, 46.0)  # 90 s, found whole in video 0, and a third of its windows in video 3
     some = np.flatnonzero(np.arange(len(q)) % 3 == 0)
     videos = np.concatenate([np.zeros(len(q), np.int64), np.full(len(some), 3)])
     times = np.concatenate([q, q[some]]), np.concatenate([q + 60, q[some] + 200])

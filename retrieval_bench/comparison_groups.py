@@ -59,13 +59,38 @@ def compare_groups(
             " can be paired; type retrieval-bench compare with one run of each, or run the missing seeds"
         )
     tables = [compare(a[seed], b[seed], stage_a, stage_b) for seed in seeds]
-    rows = [_over(key, group) for key, group in _by_point(tables) if len(group) == len(seeds)]
-    found = judged(rows, bool(tables[0].attrs["machine_differs"]))[list(COLUMNS)]
-    found.attrs = dict(tables[0].attrs) | {"comparisons": len(found), "seeds": seeds}
+    points = _by_point(tables)
+    rows = [_over(key, group) for key, group in points if len(group) == len(seeds)]
+    some = {f"{key['index']} ({key['stage']}), not of every seed" for key, group in points if len(group) < len(seeds)}
+    found = judged(rows, any(table.attrs["machine_differs"] for table in tables))[list(COLUMNS)]
+    found.attrs = dict(tables[0].attrs) | {"comparisons": len(found), "seeds": seeds, **_told(tables)}
     found.attrs["run_a"], found.attrs["run_b"] = (f"{len(seeds)} seeds of {side[seeds[0]].run_id}" for side in (a, b))
     alone = [f"seed {seed}" for seed in sorted(set(a) ^ set(b))]
-    found.attrs["not_compared"] = sorted({*alone, *(name for table in tables for name in table.attrs["not_compared"])})
+    found.attrs["not_compared"] = sorted(
+        {*alone, *some, *(name for table in tables for name in table.attrs["not_compared"])}
+    )
     return found
+
+
+def _told(tables: list[pd.DataFrame]) -> dict[str, Any]:
+    """What the comparisons of all seeds say beside their rows: any difference between runs, and mean costs."""
+    differs: dict[str, Any] = {}
+    for table in reversed(tables):
+        differs |= table.attrs["differs"]
+    costs: dict[tuple[str, str], list[Row]] = {}
+    for row in (row for table in tables for row in table.attrs["costs"]):
+        costs.setdefault((row["stage"], row["index"]), []).append(row)
+    return {
+        "differs": differs,
+        "machine_differs": any(table.attrs["machine_differs"] for table in tables),
+        "costs": [_mean_costs(rows) for rows in costs.values()],
+    }
+
+
+def _mean_costs(rows: list[Row]) -> Row:
+    pairs = {name: [row[name] for row in rows] for name, value in rows[0].items() if isinstance(value, list)}
+    means = {name: np.mean(np.asarray(values, np.float64), axis=0).tolist() for name, values in pairs.items()}
+    return rows[0] | means
 
 
 def _by_point(tables: list[pd.DataFrame]) -> list[tuple[Row, pd.DataFrame]]:
@@ -81,6 +106,8 @@ def _over(key: Row, group: pd.DataFrame) -> Row:
     found, n = t_interval(differences), len(differences)
     error = float(differences.std(ddof=1) / np.sqrt(n))
     p = float(2 * stdtr(n - 1, -abs(found.value) / error)) if error > 0 else float(found.value == 0)
+    if group["p"].isna().any() or not np.isfinite(differences).all():  # a seed cannot be judged, so the group cannot
+        p = float("nan")
     whole = {name: None if pd.isna(key[name]) else int(key[name]) for name in ("effort", "k")}
     numbers = {"difference": found.value, "lo": found.lo, "hi": found.hi, "p": p, "n": n}
     means = {side: float(group[side].mean()) for side in ("a", "b")}

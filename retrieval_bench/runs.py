@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,8 @@ def found_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
         BadConfig: there is none.
     """
     records, skipped = [], []
-    files = dict.fromkeys(file for folder in folders for file in sorted(folder.glob("**/record.json")))
-    for file in files:
+    files = {file.resolve(): file for folder in folders for file in sorted(folder.glob("**/record.json"))}
+    for file in files.values():
         try:
             records.append(RunRecord.load(file.parent))
         except CorruptInput as error:
@@ -67,10 +67,24 @@ def seed_groups(records: Sequence[RunRecord]) -> list[list[RunRecord]]:
     """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
-        science = {key: node for key, node in record.config.items() if key not in _NOT_OF_A_GROUP}
+        seed = record.seeds.get("run", record.config.get("seed"))
+        science = {key: node if key == "data" else _without(seed, node)  # the data's own seed is not the run's
+                   for key, node in record.config.items() if key not in _NOT_OF_A_GROUP}  # fmt: skip
         science |= {"measure": {k: v for k, v in (record.config.get("measure") or {}).items() if k != "build_seeds"}}
         groups.setdefault(digest(record.protocol, record.data_fingerprint, science), []).append(record)
     return [sorted(group, key=lambda record: int(record.seeds.get("run", 0))) for group in groups.values()]
+
+
+def _without(seed: Any, node: Any) -> Any:
+    """A part of a configuration without the run's seed, which it takes from there (`seed: ${seed}`)."""
+    if isinstance(node, Mapping):
+        return {key: _without(seed, value) for key, value in node.items() if key != "seed" or value != seed}
+    return [_without(seed, value) for value in node] if isinstance(node, list) else node
+
+
+def one_a_seed(group: Sequence[RunRecord]) -> list[RunRecord]:
+    """The first run of each seed: a copy of a run, or the same run under another name, is no second sample."""
+    return list({str(record.seeds.get("run")): record for record in reversed(group)}.values())[::-1]
 
 
 def over_seeds(points: pd.DataFrame, metrics: Sequence[str], keys: Sequence[str] = KEYS) -> pd.DataFrame:

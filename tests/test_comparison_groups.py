@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from retrieval_bench.comparison_groups import compare_any
+from retrieval_bench.cli import composed
+from retrieval_bench.comparison_groups import _over, compare_any
 from retrieval_bench.errors import BadConfig, UnlikeProtocols
+from retrieval_bench.runs import found_runs, one_a_seed, seed_groups
 
 IDS = np.arange(40)
 
@@ -64,3 +66,21 @@ def test_other_queries_and_other_settings_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a", 2, 0.5, config={"loss": "another", "seed": 2})
     with pytest.raises(BadConfig, match=r"differ in more than their seed.*name=GROUP"):
         compare_any(tmp_path / "a", tmp_path / "b")
+
+
+def test_runs_of_a_real_configuration_are_one_group_whatever_takes_its_seed_from_theirs(tmp_path: Path) -> None:
+    for name, more in (("a", []), ("b", ["miner=semi_hard"])):
+        for seed in (0, 1, 2):
+            overrides = ["data=digits", "encoder=efficientnet_lite0", "loss=triplet", f"seed={seed}", *more]
+            write(tmp_path / name, seed, 0.5 + 0.1 * seed, config=composed(overrides))
+    assert compare_any(tmp_path / "a", tmp_path / "b").attrs["seeds"] == [0, 1, 2]
+    records, _ = found_runs([tmp_path, (tmp_path / "a").absolute()])
+    assert [len(group) for group in seed_groups(records)] == [3, 3]
+    assert len(one_a_seed([*seed_groups(records)[0], records[0]])) == 3, "a copy is no other seed"
+
+
+def test_what_one_seed_cannot_judge_the_group_cannot(tmp_path: Path) -> None:
+    tables = pd.DataFrame({"difference": [1.0, 1.01], "p": [0.01, np.nan], "a": 1.0, "b": 2.0})
+    key = {"stage": "trained", "index": "exact", "effort": None, "k": 10, "metric": "latency_p99_ms"}
+    assert np.isnan(_over(key, tables)["p"])
+    assert _over(key, tables.assign(p=0.01))["p"] == pytest.approx(0.0031672, rel=1e-4)

@@ -24,11 +24,10 @@ from retrieval_bench.report.rows import (
     number,
     operating_points,
 )
-from retrieval_bench.runs import over_seeds
+from retrieval_bench.runs import one_a_seed, over_seeds, seed_groups
 
 SHOWN = ("p50 ms", "p95 ms", "build s", "size")  # columns beside those of quality
 PARTS = ("encoder", "loss", "head", "dim", "seed")  # what runs of one protocol are told apart by
-HERE = ("seed", "name", "logger", "sweep")  # of a configuration: not what runs of one group have in common
 
 
 @dataclass(frozen=True)
@@ -117,13 +116,8 @@ class SeedsTable:
 
 def seeds_tables(records: Sequence[RunRecord]) -> list[SeedsTable]:
     """Mean and 95 % t-interval over the seeds of each group of runs; groups of one run have none."""
-    alike: dict[str, list[RunRecord]] = {}
-    for record in records:
-        if record.rows:
-            config = {key: value for key, value in record.config.items() if key not in HERE}
-            alike.setdefault(digest(record.protocol, record.data_fingerprint, config), []).append(record)
-    groups = [group for group in alike.values() if len({str(record.seeds.get("run")) for record in group}) > 1]
-    return [_seeds_table(group) for group in groups]
+    groups = [one_a_seed(group) for group in seed_groups([record for record in records if record.rows])]
+    return [_seeds_table(group) for group in groups if len(group) > 1]
 
 
 def _seeds_table(group: Sequence[RunRecord]) -> SeedsTable:

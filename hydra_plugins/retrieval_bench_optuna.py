@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,15 +57,16 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Propose, launch, tell, until the evaluations are made or nothing new can be better."""
         from retrieval_bench.objective import Objective
+        from retrieval_bench.report.rows import measured_points
         from retrieval_bench.study import Study
-        from retrieval_bench.sweep import Sweep
+        from retrieval_bench.sweep import current_sweep
 
         if self.config is None or self.launcher is None:
             raise RuntimeError("Hydra calls `setup` before `sweep`")
         typed = OverridesParser.create().parse_overrides(arguments)
         fixed = [str(o.input_line) for o in typed if not o.is_sweep_override()]
         spaces = [_space([*_lines(self._params), *_lines(space)], typed) for space in self._spaces or [{}]]
-        file = Sweep.of(Path(str(self.config.paths.runs)), arguments).folder / "study.journal"
+        file = current_sweep().folder / "study.journal"
         study = Study(file, spaces, Objective(*self._asked), *self._counts)
         number = 0
         while study.left:
@@ -77,7 +77,7 @@ class OptunaSweeper(Sweeper):
             batch = [[*fixed, *(f"{key}={value}" for key, value in p.settings.items())] for p in proposals]
             self.validate_batch_is_legal(batch)
             for proposal, job in zip(proposals, self.launcher.launch(batch, initial_job_idx=number), strict=True):
-                study.tell(proposal, job.return_value.rows)
+                study.tell(proposal, measured_points(job.return_value.rows))
             number += len(batch)
         for settings, values in study.best():
             told = ", ".join(f"{name} {abs(value):.4g}" for name, value in zip(self._asked[0], values, strict=True))

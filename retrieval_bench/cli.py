@@ -18,7 +18,7 @@ from retrieval_bench.guard import guard_hydra, hydra_targets
 from retrieval_bench.overrides import Swept, allowed, grid, one_run, refuse_sweeps, singly, sweeps, swept_by
 from retrieval_bench.request import Request, requested, told_to_hydra, user_cache
 from retrieval_bench.secrecy import refuse_typed
-from retrieval_bench.sweep import Outcome, Sweep, run_job, settled
+from retrieval_bench.sweep import Outcome, Sweep, begin_sweep, run_job, settled
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -215,7 +215,7 @@ def multirun(
         make_importable(allow, config_dir)
         first, jobs = _checked_jobs(request, allow)
         typed = [str(o.input_line) for o in _parse(request.overrides) if not o.is_hydra_override()]
-        sweep = Sweep.of(Path(first["paths"]["runs"]), typed)
+        sweep = begin_sweep(Path(first["paths"]["runs"]), [*typed, *request.beside])
         begin(
             assemble(first, allow, request.origin), [sweep.known(job) or Outcome(i, job) for i, job in enumerate(jobs)]
         )

@@ -34,6 +34,12 @@ class Request:
     folders: list[Path]
 
     @property
+    def beside(self) -> list[str]:
+        """What else decides what overrides mean: the run to start from, and the user's own configurations."""
+        origin = [] if self.origin is None else [f"from={self.origin.record.run_id}"]
+        return [*origin, *([] if self.config_dir is None else [f"--config-dir={self.config_dir.resolve()}"])]
+
+    @property
     def searchpath(self) -> list[str]:
         """The override that tells Hydra of the folders behind the first."""
         more = ",".join(f"'file://{folder.resolve()}'" for folder in self.folders[1:])

@@ -94,6 +94,20 @@ class Sweep:
         return file
 
 
+_begun: list[Sweep] = []  # of this process: Hydra makes sweepers itself, so that nothing can be handed to them
+
+
+def begin_sweep(runs: Path, typed: Sequence[str]) -> Sweep:
+    """The sweep of these overrides, and of whatever else decides what they mean; `current_sweep` tells of it."""
+    _begun[:] = [Sweep.of(runs, typed)]
+    return _begun[0]
+
+
+def current_sweep() -> Sweep:
+    """The sweep that this process began last."""
+    return _begun[0]
+
+
 def _read(file: Path) -> Outcome | None:
     try:
         return Outcome(**json.loads(file.read_text(encoding="utf-8")))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from retrieval_bench.errors import BadConfig, CorruptInput, DamagedRecord
 from retrieval_bench.origin import moved
 from retrieval_bench.pipeline import run_experiment
 from retrieval_bench.record import RunRecord
+from retrieval_bench.request import Request
+from retrieval_bench.sweep import begin_sweep, current_sweep
 
 SMALL = [
     *("data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
@@ -186,3 +189,13 @@ def test_files_of_data_that_moved(tmp_path: Path) -> None:
         assert found == {"k": [1], "data": {"root": str(tmp_path), "table": str(tmp_path / "items.csv"), "n": 3}}
     with pytest.raises(BadConfig, match="are read from no folder"):
         moved({"data": {"n_test": 3}}, tmp_path)
+
+
+def test_sweeps_from_other_runs_or_configurations_are_other_sweeps(tmp_path: Path) -> None:
+    def asked(run: str | None, config_dir: Path | None) -> str:
+        origin: Any = None if run is None else SimpleNamespace(record=SimpleNamespace(run_id=run))
+        return begin_sweep(tmp_path, ["k=[2],[5]", *Request([], config_dir, origin, []).beside]).folder.name
+
+    folders = [asked(None, None), asked("a", None), asked("b", None), asked("a", tmp_path), asked("a", tmp_path / "x")]
+    assert len(set(folders)) == 5 and asked("a", tmp_path) == folders[3]
+    assert current_sweep().folder.name == folders[3]

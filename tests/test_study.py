@@ -6,6 +6,7 @@ import pytest
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.objective import Choice, Interval, Objective
+from retrieval_bench.report.rows import measured_points
 from retrieval_bench.study import Study
 
 EFFORTS = tuple(f"[{2**i}]" for i in range(8))
@@ -88,3 +89,17 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
         Objective(("latency_p5_ms",)).worth([{"latency_p50_ms": 1.0, "index": "exact"}])
     with pytest.raises(BadConfig, match="needs something to choose"):
         Study(tmp_path / "journal", [{}], WANTED, 4, 2, 0)
+
+
+def test_no_half_and_no_build_seed_keeps_a_limit_alone() -> None:
+    def row(half: str, seed: int, recall: float) -> dict[str, object]:
+        named = {"stage": "given", "index": "hnsw", "index_params": "{}", "effort": 16.0, "k": 10, "knob": "ef"}
+        return {**named, "status": "ok", "half": half, "build_seed": seed, "ann_recall": recall, "latency_p50_ms": 1.0}
+
+    seeds = ((0, 0.005), (1, -0.025))
+    rows = [row(half, seed, 0.905 + more) for half in ("all", "tune", "report") for seed, more in seeds]
+    rows += [row("tune", 0, 0.95)]
+    wanted = Objective(("latency_p50_ms",), at_least={"ann_recall": 0.9})
+    assert wanted.worth(rows)[1] == 0, "some half of some build is lucky"
+    kept, beyond, _ = wanted.worth(measured_points(rows))
+    assert kept == [] and beyond == pytest.approx(0.005), "the mean of both builds, of all queries, is 0.895"

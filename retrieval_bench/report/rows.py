@@ -107,6 +107,11 @@ def operating_points(points: pd.DataFrame, half: str = "all") -> list[Row]:
     return _labelled(rows)
 
 
+def measured_points(rows: Sequence[Row]) -> list[Row]:
+    """`operating_points` of rows as a job of a sweep gives them: no half and no build seed stands for itself."""
+    return operating_points(pd.DataFrame(rows)) if rows else []
+
+
 def _labelled(rows: Sequence[Row]) -> list[Row]:
     built = [(str(row["index"]), str(row.get("index_params", "{}"))) for row in rows]
     # Rows that an older version wrote have no backend.

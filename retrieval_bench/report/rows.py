@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite, nan
+from math import isfinite, isnan, nan
 from typing import Any
 
 import pandas as pd
@@ -100,10 +100,13 @@ def operating_points(points: pd.DataFrame, half: str = "all") -> list[Row]:
             half = "report"
         gone = shown["status"] == FAILED if "status" in shown.columns else False
         shown = shown[(shown["half"] == half) | gone]
-    rows: list[Row] = []
-    for _, group in shown.groupby(keys, dropna=False, sort=False):
-        measured = group if "status" not in group.columns else group[group["status"] != FAILED]
-        rows.append(_merged(measured if len(measured) else group.head(1)))
+    groups: dict[tuple[Any, ...], list[Row]] = {}  # by hand: pandas takes 20 ms for each of so wide rows
+    for row in shown.to_dict("records"):
+        key = tuple(None if isinstance(row[name], float) and isnan(row[name]) else row[name] for name in keys)
+        groups.setdefault(key, []).append({str(column): value for column, value in row.items()})
+    numeric = [str(column) for column in shown.columns if pd.api.types.is_numeric_dtype(shown[column])]
+    averaged = [name for name in numeric if name not in POINT and not name.endswith(INTERVAL)]
+    rows = [_merged([row for row in group if not failed(row)] or group[:1], averaged) for group in groups.values()]
     return _labelled(rows)
 
 
@@ -127,19 +130,15 @@ def _labelled(rows: Sequence[Row]) -> list[Row]:
     return sorted(named, key=place)
 
 
-def _merged(group: pd.DataFrame) -> Row:
-    row: dict[str, Any] = {str(k): v for k, v in group.iloc[0].to_dict().items()}
-    each: list[Row] = group.to_dict("records")  # type: ignore[assignment]
-    for column in group.columns if len(group) > 1 else []:
-        name = str(column)
-        if name in POINT or name.endswith(INTERVAL) or not pd.api.types.is_numeric_dtype(group[column]):
-            continue
+def _merged(each: Sequence[Row], averaged: Sequence[str]) -> Row:
+    row: dict[str, Any] = dict(each[0])
+    for name in averaged if len(each) > 1 else []:
         if f"{name}_lo" in row:
             found = combine_intervals([Interval(*interval(one, name)) for one in each], seed=0)
             row |= {name: found.value, f"{name}_lo": found.lo, f"{name}_hi": found.hi}
         else:
             row[name] = seed_interval([number(one, name) for one in each], seed=0).value
-    row["n_build_seeds"] = len(group)
+    row["n_build_seeds"] = len(each)
     return row
 
 

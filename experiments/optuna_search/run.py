@@ -3,8 +3,8 @@
     python experiments/optuna_search/run.py             measures the grid once (grid.csv), then searches it with 5 seeds
     python experiments/optuna_search/run.py --replay    searches the grid.csv that is there
 
-An evaluation is one operating point: one index, its build parameters, one effort. The grid is measured by ordinary
-runs; a search is told the measured points, so that five seeds see the same machine.
+An evaluation is one operating point: one index, its build parameters, one effort. The grid is measured by one
+run, all indexes in turn; a search is told the measured points, so that five seeds see the same machine.
 """
 
 from __future__ import annotations
@@ -48,27 +48,19 @@ def builds(index: str) -> list[dict[str, int]]:
 
 def measured(overrides: list[str]) -> pd.DataFrame:
     """The grid: one row an operating point, with the settings that a search would type."""
+    named = {f"{index}_{place}": (index, build) for index in BUILDS for place, build in enumerate(builds(index))}
+    chosen = []
+    for name, (index, build) in named.items():
+        chosen.append(f"+search@search.{name}={index}")
+        chosen += [f"search.{name}.{parameter}={value}" for parameter, value in build.items()]
+        chosen.append(f"search.{name}.efforts=[{','.join(map(str, EFFORTS.get(index, PROBES)))}]")
+    points = run(["name=optuna_search", "search=[exact]", *chosen, "logger=[]", *overrides]).points
     rows = []
-    for index in BUILDS:
-        efforts = EFFORTS.get(index, PROBES)
-        for build in builds(index):
-            chosen = [f"search.{index}.{name}={value}" for name, value in build.items()]
-            listed = f"search.{index}.efforts=[{','.join(map(str, efforts))}]"
-            record = run(["name=optuna_search", f"search=[{index}]", *chosen, listed, "logger=[]", *overrides])
-            points = record.points
-            points = points[(points["index"] == index) & (points["half"] == "all") & points["effort"].isin(efforts)]
-            points = points[points["index_params"].map(lambda text, build=build: _fits(text, build))]
-            for row in points.to_dict("records"):
-                settings = {name: str(value) for name, value in build.items()} | {"efforts": f"[{row['effort']:.0f}]"}
-                rows.append({"index": index, **settings, **{name: row[name] for name in COLUMNS}})
+    for row in points[points["index"].isin(named) & (points["half"] == "all")].to_dict("records"):
+        index, build = named[row["index"]]
+        settings = {name: str(value) for name, value in build.items()} | {"efforts": f"[{row['effort']:.0f}]"}
+        rows.append({"index": index, **settings, **{name: row[name] for name in COLUMNS}})
     return pd.DataFrame(rows)
-
-
-def _fits(text: str, build: dict[str, int]) -> bool:
-    import json
-
-    params = json.loads(text)
-    return all(params[name] == value for name, value in build.items())
 
 
 def searched(grid: pd.DataFrame, seed: int) -> dict[str, object]:

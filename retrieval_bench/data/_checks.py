@@ -55,8 +55,18 @@ class Problems:
 
 def shorten(names: Iterable[object], shown: int = SHOWN) -> str:
     """The first few names, and that there are more; a line break in a name is written as \\n."""
-    said = [name if name.isprintable() else ascii(name) for name in map(str, names)]
+    said = _printable(names)
     return ", ".join(said[:shown]) + (", …" if len(said) > shown else "")
+
+
+def name_all(names: Iterable[object]) -> str:
+    """All of them, between a colon and the rest of a sentence: up to five in a row, more in a line each."""
+    said = _printable(names)
+    return f" {', '.join(said)}; " if len(said) <= SHOWN else "".join(f"\n    {name}" for name in said) + "\n    "
+
+
+def _printable(names: Iterable[object]) -> list[str]:
+    return [name if name.isprintable() else ascii(name) for name in map(str, names)]
 
 
 def need_root(root: str | None, layout: str, folders: Sequence[str] = ()) -> Path:

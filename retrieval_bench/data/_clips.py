@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
-from retrieval_bench.data._checks import Problems, shorten
+from retrieval_bench.data._checks import Problems, name_all, shorten
 from retrieval_bench.data._files import Part
 from retrieval_bench.data._folders import Folders
 from retrieval_bench.data._kinds import VIDEO
 from retrieval_bench.errors import DataNotFound
 
-NAMED = 10  # of the missing clips in a message
+NAMED = 10  # of the clips that no list names in a message
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Clips:
         if lost:
             self._problems.add(
                 f"{len(lost)} of the {sum(c.label in there for c in listed)} clips of {where} are not in {self._place}:"
-                f" {shorten(lost, NAMED)}; put them there, or remove all clips of their classes",
+                f"{name_all(lost)}put them there, or remove all clips of their classes",
                 DataNotFound,
             )
         if twice:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench.data._checks import Problems, shorten
+from retrieval_bench.data._checks import Problems, name_all, shorten
 from retrieval_bench.data._video_items import VideoFiles
 from retrieval_bench.data.base import Arrays, Items
 from retrieval_bench.errors import CorruptInput, DataNotFound
@@ -26,6 +26,8 @@ from retrieval_bench.media.image import Pixels, decode
 
 if TYPE_CHECKING:  # data sets of images do without the decoder of videos
     from retrieval_bench.media.clip import Clip
+
+NAMED = 50  # of the files of a table of which none is there
 
 
 class Part(StrEnum):
@@ -131,13 +133,16 @@ def check_paths(paths: Sequence[str], problems: Problems) -> None:
 
 
 def check_files(root: Path, paths: Sequence[str], problems: Problems) -> None:
-    """Adds files that are not there: counted, the first of them named."""
+    """Adds files that are not there: counted, and all named; the first 50 where none is there: another folder."""
     # Joined as text: thousands of Path objects take longer than looking the files up; and Path.is_file may raise.
     missing = [path for path in paths if not os.path.isfile(os.path.join(root, path))]  # noqa: PTH113, PTH118
     if missing:
+        named = missing
+        if len(missing) == len(paths) > NAMED:
+            named = [*missing[:NAMED], "…"]
         problems.add(
-            f"{len(missing)} of {len(paths)} files are not in {root}: {shorten(missing)};"
-            " put them there, or type the folder that holds them: data.root=FOLDER",
+            f"{len(missing)} of {len(paths)} files are not in {root}:{name_all(named)}"
+            "put them there, or type the folder that holds them: data.root=FOLDER",
             DataNotFound,
         )
 
@@ -185,6 +190,18 @@ def group_codes(names: Sequence[str]) -> NDArray[np.int64]:
     alone = np.array([not known[code] for code in codes.tolist()], dtype=bool)
     codes[alone] = len(known) + np.flatnonzero(alone)
     return codes
+
+
+def torn(sources: Sequence[str | int], parts: Sequence[Part]) -> int:
+    """Sources (not the blank one) on both sides of a split: near duplicates between training and test.
+
+    Args:
+        sources, parts: of each file. Validation is on the side of training.
+    """
+    sides: dict[bool, set[str | int]] = {True: set(), False: set()}
+    for source, part in zip(sources, parts, strict=True):
+        sides[part in (Part.TRAIN, Part.VALIDATION)].add(source)
+    return len((sides[True] & sides[False]) - {""})
 
 
 def _read_bytes(path: Path) -> bytes:

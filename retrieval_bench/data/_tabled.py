@@ -32,7 +32,7 @@ def file_table(table: str | None, root: str | None, clip: Clip | None = None) ->
         clip: what is read of videos; none: the files are images.
 
     Raises:
-        DataNotFound: no table, or files that it names are missing (counted, the first named).
+        DataNotFound: no table, or files that it names are missing (counted, all named).
         CorruptInput: all that is wrong with the table in one error.
     """
     path = Path(need_path("table", table) or "")

@@ -20,7 +20,7 @@ class ImageTable(FileDataset):
         image_size: side in pixels if all images are squares of this size and should not be resized by the encoder.
 
     Raises:
-        DataNotFound: no table, or files that it names are missing (counted, the first named).
+        DataNotFound: no table, or files that it names are missing (counted, all named).
         CorruptInput: a missing column, an unknown split or role, a blank path or label, a path twice, an empty box;
             all that is wrong with the table in one error.
         BadConfig: an image_size that is no size.

@@ -7,7 +7,7 @@ from typing import Any
 
 from retrieval_bench.data._checks import need_root, need_share
 from retrieval_bench.data._file_dataset import FileDataset
-from retrieval_bench.data._files import Part, group_codes
+from retrieval_bench.data._files import group_codes, torn
 from retrieval_bench.data._kinds import VIDEO
 from retrieval_bench.data._layouts import Files, find
 from retrieval_bench.errors import BadConfig
@@ -104,13 +104,10 @@ def _sources(files: Files, expression: re.Pattern[str]) -> list[str]:
 
 
 def _told(files: Files, sources: list[str], group: str) -> dict[str, Any]:
-    """For the protocol. Sources on both sides of a split are near duplicates between training and test."""
-    sides: dict[bool, set[str]] = {True: set(), False: set()}
-    for (_, part, _), source in zip(files, sources, strict=True):
-        sides[part in (Part.TRAIN, Part.VALIDATION)].add(source)
+    """For the protocol."""
     return {
         "expression": group,
         "number": len({*sources} - {""}),
         "videos_of_none": sources.count(""),
-        "in_training_and_test": len((sides[True] & sides[False]) - {""}),
+        "in_training_and_test": torn(sources, [part for _, part, _ in files]),
     }

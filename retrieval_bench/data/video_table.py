@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from retrieval_bench.data._file_dataset import FileDataset
+from retrieval_bench.data._files import torn
 from retrieval_bench.data._tabled import file_table
 from retrieval_bench.media.clip import Clip
 
@@ -19,7 +22,7 @@ class VideoTable(FileDataset):
         root: folder that the paths count from; none: the table's own.
 
     Raises:
-        DataNotFound: no table, or files that it names are missing (counted, the first named).
+        DataNotFound: no table, or files that it names are missing (counted, all named).
         CorruptInput: a missing column, an unknown split or role, a blank path or label, a path twice, a box; all that
             is wrong with the table in one error.
     """
@@ -27,4 +30,14 @@ class VideoTable(FileDataset):
     name = "video_table"
 
     def __init__(self, clip: Clip, table: str | None = None, root: str | None = None) -> None:
-        super().__init__(*file_table(table, root, clip))
+        files, split = file_table(table, root, clip)
+        super().__init__(files, split)
+        self._grouped: dict[str, int] | None = None
+        if files.groups is not None:
+            groups = files.groups.tolist()
+            self._grouped = {"number": len({*groups}), "in_training_and_test": torn(groups, files.parts)}
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """Also: how many groups there are (a blank one alone), and how many of them are in training and in test."""
+        return super().protocol | {"sources": self._grouped}

@@ -7,7 +7,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b, file_digest
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from retrieval_bench._once import writing
 from retrieval_bench.errors import CorruptInput
 from retrieval_bench.hashing import json_digest
+from retrieval_bench.machine import cores
 
 LEDGER = "failures.csv"
 COLUMNS = ["file", "video", "outcome", "reason"]  # digest of its content; its name with that of its folder
@@ -112,16 +113,17 @@ class KeptClips:
             temporary.replace(self.folder / LEDGER)
 
     def truncated(self, paths: Sequence[Path]) -> dict[Path, str]:
-        """Those of the files that the ledger has as cut off, with the reason: told by content, as everything here."""
-        known = {file: (name, why) for file, name, outcome, why in self._rows() if outcome == Outcome.TRUNCATED}
-        names = {name for name, _ in known.values()}  # so that only files of these names are read for their digest
-        found = {}
-        for path in paths:
-            if _named(path) in names:
-                with suppress(CorruptInput):
-                    if (digest := content_digest(path)) in known:
-                        found[path] = known[digest][1]
-        return found
+        """Those of the files that the ledger has as cut off, with the reason.
+
+        Told by content, as everything here: a file may have been read under another name, or lie in a folder that was
+        moved since. Where the ledger has none that is cut off, no file is read.
+        """
+        known = {file: why for file, _, outcome, why in self._rows() if outcome == Outcome.TRUNCATED}
+        if not known:
+            return {}
+        with ThreadPoolExecutor(cores()) as pool:
+            digests = pool.map(_digest_or_none, paths)
+            return {path: known[digest] for path, digest in zip(paths, digests, strict=True) if digest in known}
 
     def _file(self, digest: str) -> Path:
         return self.folder / digest[:2] / f"{digest}.npz"
@@ -153,6 +155,13 @@ class KeptClips:
             return list(table[COLUMNS].itertuples(index=False, name=None))
         except (OSError, ValueError, KeyError):
             return []  # none yet, or damaged: the worst is that a bad video is decoded once more
+
+
+def _digest_or_none(path: Path) -> str:
+    try:
+        return content_digest(path)
+    except CorruptInput:  # it is not there any more
+        return ""
 
 
 def _named(path: Path) -> str:

@@ -18,7 +18,7 @@ from retrieval_bench.errors import BadConfig, CorruptInput
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.machine import cores
 from retrieval_bench.media._kept import content_digest
-from retrieval_bench.media._stream import Decoding, decoder_version, open_stream, probe
+from retrieval_bench.media._stream import Decoding, decoder_version, probe, refuse_passing
 from retrieval_bench.media.sampling import SLACK
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Video:
     Args:
         path: the file.
         width, height: pixels of the upright picture; none = as stored.
-        threads: that decode this file; 1 where several files are read at once.
+        threads: that decode this file, to the same frames; 1 where several files are read at once.
 
     Attributes:
         count: frames decoded so far. truncated: why the frames end before the file should, or none. Both are known when
@@ -57,8 +57,7 @@ class Video:
 
     def __init__(self, path: Path, width: int | None = None, height: int | None = None, threads: int = 1) -> None:
         self._path, self._width, self._height = path, width, height
-        self._container, stream = open_stream(path, min(threads, MOST_THREADS))
-        self._decoding = Decoding(self._container, stream)
+        self._decoding = Decoding(path, min(threads, MOST_THREADS))
         self._convert: _Converter | None = None
 
     def __enter__(self) -> Self:
@@ -67,7 +66,7 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._container.close()
+        self._decoding.close()
 
     @property
     def count(self) -> int:
@@ -120,6 +119,7 @@ class _Converter:
                 frame, self._width, self._height, "rgb24", interpolation=self._bilinear, threads=1
             )
         except self._failure as error:
+            refuse_passing(error)
             raise CorruptInput(f"frames of {frame.format.name} cannot be converted to RGB ({error})") from error
         pixels: Pixels = rgb.to_ndarray()  # type: ignore[assignment]
         if self._transposed:

@@ -143,10 +143,10 @@ def test_missing_clips_are_one_error(root: Path, clip: Clip) -> None:
         next((root / "hmdb51_org").glob(f"*/{name.replace('[', '[[]')}.avi")).unlink()
     with pytest.raises(DataNotFound) as caught:
         Hmdb51(clip, str(root))
-    named = ", ".join([f"sword/{rows('sword')[0][0]}", *(f"wave/{name}" for name in gone)])
+    named = "".join(f"\n    {name}" for name in [f"sword/{rows('sword')[0][0]}", *(f"wave/{name}" for name in gone)])
     assert str(caught.value) == (
-        f"{root}: 10 of the 30 clips of the lists …_test_split1.txt are not in {root}/hmdb51_org: {named}; put them"
-        " there, or remove all clips of their classes"
+        f"{root}: 10 of the 30 clips of the lists …_test_split1.txt are not in {root}/hmdb51_org:{named}\n    put"
+        " them there, or remove all clips of their classes"
     )
 
 

@@ -102,7 +102,9 @@ def test_what_is_missing_is_named(tmp_path: Path, root: Path) -> None:
     for label in TEST:
         for number in (0, 1):
             (root / "Stanford_Online_Products" / path(label, number)).unlink()
-    with pytest.raises(DataNotFound, match=r"8 of 28 files are not in .*: coffee_maker_final/11_0\.JPG, .*, …;"):
+    with pytest.raises(
+        DataNotFound, match=r"8 of 28 files are not in .*:\n    coffee_maker_final/11_0\.JPG(\n.*){8}put them there"
+    ):
         StanfordOnlineProducts(str(root), check_sizes=False)
 
 

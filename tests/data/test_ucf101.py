@@ -252,9 +252,9 @@ def test_missing_clips_are_one_error(root: Path, clip: Clip) -> None:
         (root / "UCF-101" / folders[name.split("_")[1]] / f"{name}.avi").unlink()
     with pytest.raises(DataNotFound) as caught:
         Ucf101(clip, str(root))
-    named = ", ".join(f"{name.split('_')[1]}/{name}" for name in gone[:10])
+    named = "".join(f"\n    {name.split('_')[1]}/{name}" for name in gone)
     assert str(caught.value) == (
-        f"{root}: 15 of the 48 clips of trainlist01.txt and testlist01.txt are not in {root}/UCF-101: {named}, …; put"
+        f"{root}: 15 of the 48 clips of trainlist01.txt and testlist01.txt are not in {root}/UCF-101:{named}\n    put"
         " them there, or remove all clips of their classes"
     )
 

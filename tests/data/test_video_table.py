@@ -42,7 +42,30 @@ def test_rows_are_videos(root: Path, write_video: Write, clip: Clip) -> None:
         "group": "gallery items of the query's group are ignored",
         "clip": clip.describe(),
         "sizes": {"train": 1, "test": 3},
+        "sources": {"number": 3, "in_training_and_test": 0},
     }
+
+
+def test_a_group_in_training_and_test_is_counted(root: Path, clip: Clip) -> None:
+    """As of a folder; blank groups are none."""
+    for first, torn in (("x", 1), ("", 0), ("y", 0)):
+        data = VideoTable(clip, write(root, ROWS.replace("train,", f"train,{first}")))
+        assert data.protocol["sources"]["in_training_and_test"] == torn
+    roles = ROWS.replace("split", "role").replace("train,", "validation,x").replace("test", "gallery", 2)
+    data = VideoTable(clip, write(root, roles.replace("test", "query")))
+    assert data.protocol["sources"] == {"number": 2, "in_training_and_test": 1}
+    ungrouped = "path,label,split\nv/0.avi,a,train\nv/1.avi,b,test\n"
+    assert VideoTable(clip, write(root, ungrouped)).protocol["sources"] is None
+
+
+def test_all_missing_videos_are_named(root: Path, clip: Clip) -> None:
+    rows = "".join(f"w/{i}.avi,a,test,\n" for i in range(70))
+    with pytest.raises(DataNotFound) as caught:
+        VideoTable(clip, write(root, ROWS + rows))
+    gone = "".join(f"\n    w/{i}.avi" for i in range(70))
+    assert f": 70 of 74 files are not in {root}:{gone}\n    put them there, or type" in str(caught.value)
+    with pytest.raises(DataNotFound, match=r"70 of 70 .*\n    w/0\.avi(\n.*){50}…\n    put them there"):
+        VideoTable(clip, write(root, "path,label,split,group\n" + rows))
 
 
 def test_root(root: Path, clip: Clip) -> None:

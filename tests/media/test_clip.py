@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.reformatter import VideoReformatter
 from video_files import number_of, numbered, write_video
 
 from retrieval_bench.errors import BadConfig, CorruptInput, ReadFailed
@@ -203,6 +205,24 @@ def test_a_cut_video_is_marked_and_used(tmp_path: Path) -> None:
     assert ledger.read_text().splitlines()[1].endswith("/cut.avi,truncated,the file ends within a frame")
 
 
+def test_a_cut_video_is_told_under_every_name(tmp_path: Path) -> None:
+    """Also of a folder that was moved, and of a copy that was never read."""
+    path = tmp_path / "films" / "cut.avi"
+    write_video(path, map(numbered, range(40)), "mpeg4")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 4 // 5])
+    whole = write_video(tmp_path / "films" / "whole.avi", map(numbered, range(40)), "mpeg4")
+    clip = Clip(SegmentSampling(4), None, None, None, str(tmp_path / "cache"))
+    assert clip.truncated([path, whole]) == {}
+    clip.read(path)
+    clip.read(whole)
+    copy = tmp_path / "b.avi"
+    copy.write_bytes(path.read_bytes())
+    (reason,) = clip.truncated([path]).values()
+    assert clip.truncated([copy, whole, tmp_path / "none.avi"]) == {copy: reason}
+    moved = (tmp_path / "films").rename(tmp_path / "other") / "cut.avi"
+    assert clip.truncated([moved, copy]) == {moved: reason, copy: reason}
+
+
 CHILD = """
 import sys, time
 from pathlib import Path
@@ -327,4 +347,19 @@ def test_a_fault_of_the_machine_is_not_remembered_as_the_files(
         patch.setattr(av, "open", refuses)
         with pytest.raises(ReadFailed, match="type the same command again"):
             clip.read(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoReformatter, "reformat", fails(code))
+        with pytest.raises(ReadFailed, match="type the same command again"):
+            clip.read(file)
     assert clip.read(file)["rgb"].shape[0] == 4
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoReformatter, "reformat", fails(errno.EINVAL))
+        with pytest.raises(CorruptInput, match="cannot be converted to RGB"):
+            Clip(SegmentSampling(4), 8, 8, None, str(tmp_path / "cache")).read(file)
+
+
+def fails(code: int) -> Callable[..., None]:
+    def reformat(*given: object, **named: object) -> None:
+        raise av.error.FFmpegError(code, "no luck")
+
+    return reformat

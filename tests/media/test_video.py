@@ -145,6 +145,83 @@ def test_a_cut_file_keeps_its_good_prefix(name: str, codec: str, last: int, thre
     assert len(kept) == last or codec != "mjpeg"
 
 
+HEARD = [("a.mp4", "libx264", "aac"), ("a.mov", "libx264", "aac"), ("a.avi", "mpeg4", "pcm_s16le"),
+         ("b.avi", "mpeg4", "libmp3lame"), ("a.mkv", "libx264", "aac")]  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize(("name", "codec", "sound"), HEARD, ids=[f"{k[0]}, {k[2]}" for k in HEARD])
+def test_a_cut_in_the_sound_is_seen_too(name: str, codec: str, sound: str, threads: int, tmp_path: Path) -> None:
+    """Cut within each of some packets in a row, of both kinds, and between two; a whole file is not marked."""
+    options = {"movflags": "faststart"} if "m" in name.rpartition(".")[2][0] else None
+    path = write_video(tmp_path / name, map(numbered, range(N)), codec, b_frames=2, options=options, sound=sound)
+    with Video(path, threads=threads) as video:
+        whole = hashes(video)
+        assert (len(whole), video.truncated) == (N, None)
+    with av.open(str(path)) as container:
+        packets = sorted((p.pos, p.size, p.stream.type) for p in container.demux() if p.size)[20:32]
+    assert {kind for _, _, kind in packets} == {"video", "audio"}
+    data = path.read_bytes()
+    for end in [pos + size // 2 for pos, size, _ in packets] + [packets[5][0], packets[6][0]]:
+        path.write_bytes(data[:end])
+        with Video(path, threads=threads) as video:
+            kept = hashes(video)
+            assert video.truncated is not None and video.truncated.startswith("the file ends ")
+        assert 0 < len(kept) < N and kept == whole[: len(kept)]
+
+
+@pytest.mark.parametrize("length", [0, 0xFFFFFFFF])
+def test_an_avi_that_went_into_a_pipe_is_whole(length: int, tmp_path: Path) -> None:
+    path = clip(tmp_path / "a.avi", "mpeg4")
+    data = bytearray(path.read_bytes())
+    for tag in (b"RIFF", b"LIST"):
+        place = 0 if tag == b"RIFF" else data.index(b"movi") - 8
+        struct.pack_into("<I", data, place + 4, length)
+    path.write_bytes(data[: data.rindex(b"idx1")])
+    with Video(path) as video:
+        assert len(list(video)) == N and video.truncated is None
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not ORIGINALS, reason="no original AVIs of UCF101")
+@pytest.mark.parametrize("path", ORIGINALS, ids=lambda p: p.stem)
+def test_original_avis_are_whole_until_they_are_cut(path: Path, tmp_path: Path) -> None:
+    with Video(path, 16, 12) as video:
+        whole = hashes(video)
+        assert video.truncated is None
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with Video(cut, 16, 12) as video:
+        kept = hashes(video)
+        assert video.truncated is not None and 0 < len(kept) < len(whole) and kept == whole[: len(kept)]
+
+
+@pytest.mark.parametrize("damaged", [0, 2, 20, 33, N - 3, N - 1])
+@pytest.mark.parametrize(("name", "codec"), [KINDS[0], KINDS[1]], ids=["mpeg4", "h264"])
+def test_damage_is_the_same_for_any_number_of_threads(name: str, codec: str, damaged: int, tmp_path: Path) -> None:
+    """With threads an error arrives some packets late, of the last packets at the end of the file."""
+    path = clip(tmp_path / name, codec)
+    whole = hashes(frames_of(path))
+    with av.open(str(path)) as container:
+        pos, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][damaged]
+    data = bytearray(path.read_bytes())
+    data[pos : pos + size] = b"\xff" * size
+    path.write_bytes(data)
+
+    def read(threads: int) -> tuple[list[str], str | None]:
+        try:
+            with Video(path, threads=threads) as video:
+                return hashes(video), video.truncated
+        except CorruptInput as error:
+            return [], str(error)
+
+    kept, truncated = read(1)
+    assert read(8) == (kept, truncated)
+    if damaged > 3:  # else nothing was given yet, and the packet is passed over
+        assert kept == whole[: len(kept)] and damaged - 3 <= len(kept) <= damaged
+        assert truncated is not None and "cannot be decoded" in truncated
+
+
 def test_what_comes_after_damage_is_left_out(tmp_path: Path) -> None:
     path = clip(tmp_path / "a.mp4", b_frames=0)
     whole = hashes(frames_of(path))

@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 BLOCK, BITS = 16, 8
+SOUND_RATE = 16_000  # samples a second
 WIDTH, HEIGHT = BLOCK * BITS // 2, BLOCK * 3  # two rows of four bits, and one that looks the same in every frame
 
 
@@ -38,6 +39,7 @@ def write_video(
     times: Sequence[int] | None = None,  # milliseconds
     turn: tuple[int, bool, bool] | None = None,  # degrees, then mirrored across and down
     options: dict[str, str] | None = None,
+    sound: str | None = None,  # codec: with a tone beside the pictures, packet by packet
 ) -> Path:
     """Encode RGB frames, or frames of the codec's own kind."""
     made = [f if isinstance(f, av.VideoFrame) else av.VideoFrame.from_ndarray(f, "rgb24") for f in frames]
@@ -53,9 +55,22 @@ def write_video(
             stream.set_display_rotation(turn[0], hflip=turn[1], vflip=turn[2])
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
+        heard = None if sound is None else container.add_stream(sound, rate=SOUND_RATE, layout="mono")
         for row, frame in enumerate(made):
             if times is not None:
                 frame.pts, frame.time_base = times[row], stream.codec_context.time_base
             container.mux(stream.encode(frame))
+            if heard is not None:
+                container.mux(heard.encode(_tone(row * SOUND_RATE // rate, SOUND_RATE // rate)))
         container.mux(stream.encode(None))
+        if heard is not None:
+            container.mux(heard.encode(None))
     return path
+
+
+def _tone(first: int, count: int) -> av.AudioFrame:
+    """Samples of a tone, from the first on."""
+    wave = 20_000 * np.sin(0.3 * np.arange(first, first + count))
+    tone = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], "s16", "mono")
+    tone.sample_rate, tone.pts = SOUND_RATE, first
+    return tone

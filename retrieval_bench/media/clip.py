@@ -21,7 +21,7 @@ from retrieval_bench.media.video import Video, resized
 
 Pixels = NDArray[np.uint8]
 Arrays = Mapping[str, Pixels]
-FORMAT = 1  # of what is kept: raised when this code gives other bytes for the same description
+FORMAT = 2  # of what is kept: raised when this code gives other bytes for the same description
 
 
 class Decoded(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,10 +56,11 @@ class OptunaSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Propose, launch, tell, until the evaluations are made or nothing new can be better."""
-        from retrieval_bench.objective import Objective
-        from retrieval_bench.report.rows import measured_points
-        from retrieval_bench.study import Study
+        """Propose, launch, tell, until the evaluations are made or nothing new can be better.
+
+        The same command, typed again meanwhile, waits: it would take what is being evaluated for left over.
+        """
+        from retrieval_bench.record import only_one
         from retrieval_bench.sweep import current_sweep
 
         if self.config is None or self.launcher is None:
@@ -66,7 +68,17 @@ class OptunaSweeper(Sweeper):
         typed = OverridesParser.create().parse_overrides(arguments)
         fixed = [str(o.input_line) for o in typed if not o.is_sweep_override()]
         spaces = [_space([*_lines(self._params), *_lines(space)], typed) for space in self._spaces or [{}]]
-        file = current_sweep().folder / "study.journal"
+        folder = current_sweep().folder
+        with only_one(folder, lambda _: _log.warning("another search of the same settings is running; waiting for it")):
+            return self._search(folder / "study.journal", fixed, spaces)
+
+    def _search(self, file: Path, fixed: Sequence[str], spaces: Sequence[Mapping[str, Any]]) -> Any:
+        from retrieval_bench.objective import Objective
+        from retrieval_bench.report.rows import measured_points
+        from retrieval_bench.study import Study
+
+        if self.launcher is None:
+            raise RuntimeError("Hydra calls `setup` before `sweep`")
         study = Study(file, spaces, Objective(*self._asked), *self._counts)
         number = 0
         while study.left:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from math import inf, isfinite, prod
 from pathlib import Path
@@ -42,17 +42,24 @@ class Proposal:
 
 @dataclass
 class _Open:
-    """A trial whose effort is not found yet. tried: position of the effort → worth; waiting: it is being evaluated."""
+    """A trial whose effort is not found yet.
+
+    Attributes:
+        tried: position of the effort → worth. failed: positions of which nothing was measured. waiting: for an answer.
+    """
 
     trial: Any
     space: int
     settings: dict[str, str]
     tried: dict[int, Worth]
+    failed: set[int] = field(default_factory=set)
     waiting: bool = False
 
 
 class Study:
-    """A search in a file; another process, or the same command later, goes on with it.
+    """A search in a file, with which the same command goes on later; of one file there may be but one at a time.
+
+    What failed is not proposed again by this object, and counts as an evaluation of it; the next one tries it anew.
 
     Args:
         file: of the journal. spaces: alternatives, each a set of parameters; a trial takes one of them.
@@ -67,7 +74,7 @@ class Study:
     ) -> None:
         if not any(spaces) or evaluations < 1:
             raise BadConfig(
-                "a search needs something to choose and an evaluation at least; type hydra.sweeper.trials=20"
+                "a search needs something to choose and an evaluation at least; type hydra.sweeper.evaluations=20"
             )
         self._spaces, self._objective, self._evaluations = list(spaces), objective, evaluations
         self._startup, self._seed = startup, seed
@@ -146,9 +153,13 @@ class Study:
     def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]]) -> None:
         """What the settings gave: their operating points; none if they failed."""
         one = next(each for each in self._open if each.trial.number == proposal.number)
-        one.waiting = False
-        one.tried[proposal.effort or 0] = worth = self._objective.worth(rows)
-        one.trial.set_user_attr("tried", {str(position): each for position, each in one.tried.items()})
+        one.waiting, position = False, proposal.effort or 0
+        one.tried[position] = worth = self._objective.worth(rows)
+        if _measured(rows):
+            kept = {str(place): each for place, each in one.tried.items() if place not in one.failed}
+            one.trial.set_user_attr("tried", kept)
+        else:
+            one.failed.add(position)
         self._found.append((proposal.settings, worth))
         if worth[1] == 0 and proposal.effort is not None:
             self._at[one.space] = proposal.effort
@@ -205,6 +216,8 @@ class Study:
 
     def _close(self, one: _Open) -> None:
         self._open.remove(one)
+        if one.failed:  # it stays unfinished in the file, so that the same command, typed again, tries what failed
+            return
         kept = [values for worth in one.tried.values() for values in worth[0]]
         beyond = min(worth[1] for worth in one.tried.values())
         cost = min(worth[2] for worth in one.tried.values())
@@ -255,6 +268,11 @@ def _state(name: str) -> Any:
     from optuna.trial import TrialState
 
     return TrialState[name]
+
+
+def _measured(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether an index was measured; the floor alone tells nothing of the settings."""
+    return any(row.get("status", "ok") == "ok" and row.get("index") != "null" for row in rows)
 
 
 def _effort_key(space: Space) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.record import digest, make_folder, write_json, written_whole
+from retrieval_bench.secrecy import hidden
 
 if TYPE_CHECKING:
     from retrieval_bench.experiment import Experiment
@@ -121,22 +122,31 @@ def run_job(sweep: Sweep, begun: Outcome, make: Callable[[], Experiment]) -> Out
     Args:
         begun: its number and overrides. make: its experiment.
     """
-    sweep.write(begun)
+    before = sweep.known(begun.overrides)
+    if before is None or before.status != OK:  # what is finished stays so while it is looked at again
+        sweep.write(begun)
     start = perf_counter()
     try:
         experiment = make()
         record = _run(sweep, begun, experiment)
         found = _finished(begun, experiment, record)
     except (RetrievalBenchError, OSError) as error:
-        found = replace(begun, status=FAILED, error=str(error))
+        found = replace(begun, status=FAILED, error=hidden(str(error)))
     except Exception as error:  # noqa: BLE001  # whatever a part raises, the other jobs go on; its traceback is kept
         file = sweep.folder / "jobs" / f"{digest(sorted(begun.overrides))}.txt"
         make_folder(file.parent)
-        file.write_text(traceback.format_exc(), encoding="utf-8")
-        found = replace(begun, status=FAILED, error=f"{type(error).__name__}: {error} (see {file})")
-    found = replace(found, seconds=perf_counter() - start)
+        file.write_text(hidden(traceback.format_exc()), encoding="utf-8")
+        found = replace(begun, status=FAILED, error=hidden(f"{type(error).__name__}: {error} (see {file})"))
+    found = replace(found, seconds=_seconds(perf_counter() - start, before, found))
     sweep.write(found)
     return found
+
+
+def _seconds(now: float, before: Outcome | None, found: Outcome) -> float:
+    """That a job took; one that was only looked at again took what it took before."""
+    if before is None or before.seconds is None or before.status != OK or before.rows != found.rows:
+        return now
+    return max(now, before.seconds)
 
 
 def _run(sweep: Sweep, begun: Outcome, experiment: Experiment) -> RunRecord:

@@ -1,13 +1,20 @@
 """A search finds the best point of a grid whose answer is known, with few evaluations, and goes on after a kill."""
 
 from pathlib import Path
+from threading import Event, Thread
+from time import monotonic, sleep
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from hydra_plugins.retrieval_bench_optuna import OptunaSweeper
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.objective import Choice, Interval, Objective
 from retrieval_bench.report.rows import measured_points
 from retrieval_bench.study import Study
+from retrieval_bench.sweep import begin_sweep
 
 EFFORTS = tuple(f"[{2**i}]" for i in range(8))
 SPACES = [
@@ -87,7 +94,7 @@ def test_mistakes_name_the_remedy(tmp_path: Path) -> None:
         Objective(())
     with pytest.raises(BadConfig, match="did you mean latency_p50_ms"):
         Objective(("latency_p5_ms",)).worth([{"latency_p50_ms": 1.0, "index": "exact"}])
-    with pytest.raises(BadConfig, match="needs something to choose"):
+    with pytest.raises(BadConfig, match=r"needs something to choose.*hydra\.sweeper\.evaluations=20"):
         Study(tmp_path / "journal", [{}], WANTED, 4, 2, 0)
 
 
@@ -103,3 +110,81 @@ def test_no_half_and_no_build_seed_keeps_a_limit_alone() -> None:
     assert wanted.worth(rows)[1] == 0, "some half of some build is lucky"
     kept, beyond, _ = wanted.worth(measured_points(rows))
     assert kept == [] and beyond == pytest.approx(0.005), "the mean of both builds, of all queries, is 0.895"
+
+
+def test_what_failed_is_tried_anew_by_the_next_command_and_only_once_by_each(tmp_path: Path) -> None:
+    space = [{"m": Choice(("1", "2"), True), "efforts": Choice(EFFORTS, True, True)}]
+    first = Study(tmp_path / "journal", space, WANTED, 2, 2, 0)
+    failed = []
+    for _ in range(2):
+        proposal = first.ask()
+        assert proposal is not None
+        failed.append(proposal.settings)
+        first.tell(proposal, [{"index": "null", "status": "ok"}, {"index": "hnsw", "status": "failed"}])
+    assert first.left == 0 and failed[0] != failed[1], "in one command a failure is an evaluation"
+    again = Study(tmp_path / "journal", space, WANTED, 2, 2, 0)
+    assert again.left == 2, "of the next command it is none"
+    proposal = again.ask()
+    assert proposal is not None and proposal.settings["m"] in {one["m"] for one in failed}
+    again.tell(proposal, [{"latency_p50_ms": 2.0, "ann_loss_map_at_r": 0.0}])
+    assert [values for _, values in again.best()] == [(2.0,)]
+    assert Study(tmp_path / "journal", space, WANTED, 2, 2, 0).left == 1
+
+
+def test_failures_alone_end(tmp_path: Path) -> None:
+    study = Study(tmp_path / "journal", [{"m": Choice(("1", "2", "3"), True)}], WANTED, 50, 2, 0)
+    asked = []
+    while study.left and (proposal := study.ask()) is not None:
+        asked.append(proposal.settings["m"])
+        study.tell(proposal, [])
+    assert sorted(asked) == ["1", "2", "3"]
+    again = Study(tmp_path / "journal", [{"m": Choice(("1", "2", "3"), True)}], WANTED, 50, 2, 0)
+    assert sorted(p.settings["m"] for _ in range(4) if (p := again.ask()) is not None) == ["1", "2", "3"]
+
+
+POINT = {"stage": "given", "index": "hnsw", "index_params": "{}", "effort": 16.0, "k": 10, "knob": "ef"}
+POINT |= {"half": "all", "build_seed": 0, "status": "ok", "latency_p50_ms": 1.0}
+
+
+class Launcher:
+    """Answers every job with one point, once it may."""
+
+    def __init__(self, may: Event) -> None:
+        self.may, self.begun, self.jobs = may, Event(), 0
+
+    def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[Any]:
+        del initial_job_idx
+        self.begun.set()
+        assert self.may.wait(60)
+        self.jobs += len(batch)
+        return [SimpleNamespace(return_value=SimpleNamespace(rows=[POINT])) for _ in batch]
+
+
+def test_the_same_search_at_once_waits_and_finds_all_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    may, answers = Event(), dict[int, Any]()
+    begin_sweep(tmp_path, ["m=1,2,3"])
+    launchers = [Launcher(may), Launcher(may)]
+
+    def search(number: int) -> None:
+        found = OptunaSweeper(["latency_p50_ms"], {}, {}, 3, 1, 2, 0, {"m": "choice(1,2,3)"}, [])
+        found.config, found.launcher = OmegaConf.create({"paths": {"runs": str(tmp_path)}}), launchers[number]
+        found.validate_batch_is_legal = lambda batch: None
+        try:
+            answers[number] = found.sweep([])
+        except Exception as error:
+            answers[number] = error
+
+    first, second = (Thread(target=search, args=(number,), daemon=True) for number in range(2))
+    with caplog.at_level("WARNING"):
+        first.start()
+        assert launchers[0].begun.wait(60)
+        second.start()
+        deadline = monotonic() + 60
+        while "another search" not in caplog.text and not launchers[1].begun.is_set() and monotonic() < deadline:
+            sleep(0.01)
+        may.set()
+        first.join(60)
+        second.join(60)
+    assert caplog.text.count("another search of the same settings is running; waiting for it") == 1
+    assert answers[0] == answers[1] and len(answers[0]) == 3, answers
+    assert [each.jobs for each in launchers] == [3, 0]

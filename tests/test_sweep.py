@@ -8,14 +8,19 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from time import monotonic, sleep
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from retrieval_bench.cli import CONF, _checked_jobs, _requested
 from retrieval_bench.commands import main
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.report.sweep import render_sweep
 from retrieval_bench.sweep import BEGUN, FAILED, OK, Outcome, Sweep, run_job, settled
 
 TINY = ["data=digits", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none", "embed.engine=torch"]
@@ -105,6 +110,51 @@ def test_a_killed_job_and_one_that_never_began_are_told(tmp_path: Path) -> None:
         (FAILED, "its process ended before it was done"),
         (FAILED, "it was not begun"),
     ]
+
+
+def test_a_finished_job_stays_finished_while_it_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, seen = Sweep(tmp_path / "sweep"), list[Outcome | None]()
+    rows = [{"index": "exact", "latency_p50_ms": 0.1}]
+    before = Outcome(0, ["seed=0"], OK, run="runs/adhoc/a", rows=rows, seconds=3000.0)
+    sweep.write(before)
+
+    def look(*_: object) -> None:
+        seen.append(sweep.known(["seed=0"]))
+
+    def finished(begun: Outcome, *_: object) -> Outcome:
+        return replace(begun, status=OK, run="runs/adhoc/a", rows=rows)
+
+    monkeypatch.setattr("retrieval_bench.sweep._run", look)
+    monkeypatch.setattr("retrieval_bench.sweep._finished", finished)
+    assert run_job(sweep, Outcome(0, ["seed=0"]), lambda: None) == before, "looking at it is not what it took"
+    assert seen == [before], "another copy of the sweep that ends now tells it as finished"
+    rows = [{"index": "exact", "latency_p50_ms": 0.2}]
+    measured = run_job(sweep, Outcome(0, ["seed=0"]), lambda: None)
+    assert measured.seconds is not None and measured.seconds < 3000, "measured anew, it took what it took now"
+
+
+def test_a_secret_in_an_error_is_not_kept(tmp_path: Path) -> None:
+    sweep = Sweep(tmp_path / "sweep")
+    for number, kind in enumerate((ZeroDivisionError, BadConfig)):
+
+        def broken(kind: type[Exception] = kind) -> None:
+            raise kind("no answer from https://me:5ecr3t@host/api")
+
+        found = run_job(sweep, Outcome(number, [f"seed={number}"]), broken)
+        assert found.error is not None and "https://***@host/api" in found.error
+    kept = [file.read_text() for file in (tmp_path / "sweep" / "jobs").iterdir()]
+    assert len(kept) == 3 and not any("me:5ecr3t" in text for text in kept)
+
+
+def test_a_run_that_was_deleted_has_no_line_by_class(tmp_path: Path) -> None:
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "record.json").write_text("{")
+    jobs = [Outcome(i, [f"seed={i}"], OK, run=str(tmp_path / name)) for i, name in enumerate(("gone", "damaged"))]
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(render_sweep(jobs, tmp_path / "jobs.csv"))
+    assert "2 jobs, 0 failed, 2 run folders" in console.export_text()
 
 
 COUNTING = """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrieval_bench.errors import RetrievalBenchError
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.classes import class_table_of_runs, render_classes
 from retrieval_bench.report.seeds import seed_rows, seed_tables
@@ -48,12 +50,13 @@ def render_sweep(outcomes: Sequence[Outcome], file: Path) -> RenderableType:
 
 
 def _named(settings: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, RunRecord]:
-    """Finished runs by the values that were set for each."""
+    """Finished runs by the values that were set for each; without those that were deleted or are damaged."""
     found: dict[str, RunRecord] = {}
     for told, one in zip(settings, outcomes, strict=True):
         if one.run is not None:
             values = " ".join(part.partition("=")[2] for part in told.split())
-            found.setdefault(values, RunRecord.load(Path(one.run)))
+            with suppress(RetrievalBenchError):
+                found.setdefault(values, RunRecord.load(Path(one.run)))
     return found
 
 

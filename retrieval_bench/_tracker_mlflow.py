@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -53,7 +53,7 @@ class MLflowTracker(Tracker):
         """The server that is named, else the local store in `save_dir`."""
         given = placed(factory, folder).keywords
         place = Path(given["save_dir"]).absolute()
-        tags = {"run_id": story.record.run_id, "name": story.record.name, **(given.get("tags") or {})}
+        tags = {"run_id": story.record.run_id, "name": story.record.name, **_tags(given.get("tags"))}
         name = given.get("run_name") or story.record.run_id
         factory = partial(factory, save_dir=str(place), tags=tags, run_name=name)
         files = place / "mlflow_files" / name_of(str(given.get("experiment_name")))
@@ -109,6 +109,17 @@ class MLflowTracker(Tracker):
             f". See it with: mlflow ui --backend-store-uri {self._store}. Once the server answers, type the same"
             " command again: it is told then, and nothing is measured twice"
         )
+
+
+def _tags(given: Mapping[str, Any] | Sequence[str] | str | None) -> dict[str, Any]:
+    """Tags with their values; those of a list, as other trackers take them, have the value "true".
+
+    >>> _tags(["first", "small"]), _tags({"of": "Monday"}), _tags(None)
+    ({'first': 'true', 'small': 'true'}, {'of': 'Monday'}, {})
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    return dict.fromkeys(map(str, [given] if isinstance(given, str) else given or ()), "true")
 
 
 def _accepted(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ def tell(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
     if before.get("figure") != rows or not (figure.exists() and page.exists()):
         drawn = _drawn(record, figure, page)
     _finish_card(record)
-    factories = {name: make() for name, make in experiment.loggers.items() if before.get(name) != rows}
+    wanted = {name: make for name, make in experiment.loggers.items() if before.get(name) != rows}
     done = ["figure"] if drawn else []
-    if factories:
+    if wanted and (factories := _made(wanted)):
         from retrieval_bench.track import Story, track
 
         progress("tell the trackers", 0, 1)
@@ -43,6 +44,19 @@ def tell(experiment: Experiment, record: RunRecord, progress: Progress) -> None:
     now = before | dict.fromkeys(done, rows)
     if now != before:
         write_json(told, now)
+
+
+def _made(wanted: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """The loggers' classes with their parameters; of one that cannot be had, a warning."""
+    from retrieval_bench.track import attempted
+
+    made: dict[str, Any] = {}
+    for name, make in wanted.items():
+        trouble = list[str]()
+        attempted("it did not start", lambda n=name, m=make: made.update({n: m()}), trouble)  # type: ignore[misc]
+        for each in trouble:
+            _log.warning("%s: %s", name, each)
+    return made
 
 
 def _drawn(record: RunRecord, figure: Path, page: Path) -> bool:

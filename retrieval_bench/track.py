@@ -30,7 +30,7 @@ from pathlib import Path
 from retrieval_bench._tracker import Attempt, Factory, Story, Tracker
 from retrieval_bench.secrecy import hidden
 
-__all__ = ["Story", "Told", "track"]
+__all__ = ["Story", "Told", "attempted", "track"]
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,27 @@ def track(loggers: Mapping[str, Factory], story: Story, folder: Path) -> Told:
     """
     told = Told([], [])
     for name, given in loggers.items():
-        # Hydra's own kind of partial hides its keywords where it is extended.
-        factory = partial(given.func, *given.args, **given.keywords)
-        kind, trouble = _kind(factory), list[str]()
-        with kind.surroundings():
-            tracker, done = _tell(kind, kind.attempts(factory, story, folder), story, trouble)
-            if trouble:
-                told.warnings.append(f"{name}: {'; '.join(trouble)}{'' if tracker is None else tracker.remedy()}")
-        if done:
+        trouble, done = list[str](), list[bool]()
+        attempted("it was not told", lambda g=given, t=trouble, d=done: d.append(_told(g, story, folder, t)), trouble)  # type: ignore[misc]
+        if trouble:
+            told.warnings.append(f"{name}: {'; '.join(trouble)}")
+        if any(done):
             told.done.append(name)
     return told
+
+
+def _told(given: Factory, story: Story, folder: Path, trouble: list[str]) -> bool:
+    """Whether this tracker need not be told again; what went wrong, and the remedy, are added to `trouble`."""
+    # Hydra's own kind of partial hides its keywords where it is extended.
+    factory = partial(given.func, *given.args, **given.keywords)
+    kind = _kind(factory)
+    with kind.surroundings():
+        tracker, done = _tell(kind, kind.attempts(factory, story, folder), story, trouble)
+        if trouble and tracker is not None:
+            remedy = list[str]()
+            attempted("what mends it is not known", lambda: remedy.append(tracker.remedy()), trouble)
+            trouble[-1] += "".join(remedy)
+    return done
 
 
 def _kind(factory: Factory) -> type[Tracker]:
@@ -93,18 +104,18 @@ def _tell(
     """The tracker that was started, if one was, and whether it need not be told again."""
     made: list[Tracker] = []
     for attempt in attempts:
-        if not _attempt(attempt.failed, lambda each=attempt: made.append(kind(each.factory)), trouble):  # type: ignore[misc]
+        if not attempted(attempt.failed, lambda each=attempt: made.append(kind(each.factory)), trouble):  # type: ignore[misc]
             continue
         tracker, others = made[-1], attempt is not attempts[-1] and not kind.keeps
         words = attempt.failed if others else "it was not told everything"
-        well = _attempt(words, partial(tracker.tell, story), trouble)
-        _attempt("it did not finish", partial(tracker.finish, well), trouble)
+        well = attempted(words, partial(tracker.tell, story), trouble)
+        attempted("it did not finish", partial(tracker.finish, well), trouble)
         if well or not others:
             return tracker, well and attempt.final
     return None, False
 
 
-def _attempt(what_failed: str, action: Callable[[], None], trouble: list[str]) -> bool:
+def attempted(what_failed: str, action: Callable[[], None], trouble: list[str]) -> bool:
     """Whether an action went well; if not, why is added to `trouble`."""
     try:
         action()

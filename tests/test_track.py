@@ -20,6 +20,8 @@ import yaml
 from told_runs import ROWS, factory, told_run
 
 from retrieval_bench._readings import readings
+from retrieval_bench._tracker import NumbersTracker
+from retrieval_bench._tracker_mlflow import MLflowTracker
 from retrieval_bench.track import Story, track
 
 # The trackers' own deprecations, at their import; nothing of ours.
@@ -459,3 +461,42 @@ answer = [names, json.loads((place / "told.json").read_text()), files]
     assert "points/random/hnsw/k10/ann_recall" in names["csv"]
     assert sorted(told) == ["csv", "figure", "mlflow", "tensorboard", "wandb"]
     assert files == ["gallery.png", "pareto.png", "points.json", "settings.json"]
+
+
+@pytest.mark.parametrize("step", ["attempts", "surroundings"])
+def test_a_mistake_before_a_tracker_is_reached_is_a_warning(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise TypeError("a list is no mapping")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(NumbersTracker, step, fail)
+        found = track({"fake": partial(Fake, breaks_at="", told=[]), "csv": factory("csv")}, story, tmp_path / "run")
+    assert found.warnings == ["fake: it was not told (TypeError: a list is no mapping)"]
+    assert found.done == ["csv"]
+
+
+def test_a_remedy_that_cannot_be_had_takes_nothing_back(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> str:
+        raise RuntimeError("no store")
+
+    monkeypatch.setattr(NumbersTracker, "remedy", fail)
+    found = track({"fake": partial(Fake, breaks_at="finalize success", told=[])}, story, tmp_path)
+    assert found.done == ["fake"]
+    assert found.warnings == [
+        "fake: it did not finish (RuntimeError: finalize success is broken);"
+        " what mends it is not known (RuntimeError: no store)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [(["a", "b"], {"a": "true", "b": "true"}), ({"a": 1}, {"a": 1}), ("a", {"a": "true"}), (None, {})],
+)
+def test_tags_of_mlflow_may_be_a_list(story: Story, tmp_path: Path, given: Any, found: dict[str, Any]) -> None:
+    wanted = factory("mlflow", tags=given, tracking_uri="http://localhost:1")
+    tags = [one.factory.keywords["tags"] for one in MLflowTracker.attempts(wanted, story, tmp_path)]
+    assert tags == [{"run_id": "3f2a90c1", "name": "study", **found}] * 2

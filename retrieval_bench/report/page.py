@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import partial
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
@@ -13,20 +14,20 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from retrieval_bench.errors import BadConfig
 from retrieval_bench.moment_points import HEADLINE
 from retrieval_bench.naming import is_moment
 from retrieval_bench.record import RunRecord, written_whole
-from retrieval_bench.report import text
 from retrieval_bench.report.cells import chosen, encoder_part, panel
 from retrieval_bench.report.collapse import HEADS, collapse_figure, collapse_table
+from retrieval_bench.report.common import Common, attempt, common_tables, many_lines
 from retrieval_bench.report.drawn import drawn_svg, figures, panel_figures, pareto_views, query_times, trainings
-from retrieval_bench.report.everything import PointsTable, points_tables, seeds_tables
 from retrieval_bench.report.families import functional
 from retrieval_bench.report.figure import pareto_figure
 from retrieval_bench.report.gallery import galleries
 from retrieval_bench.report.moments import asked
-from retrieval_bench.report.overview import heading, trained_tables
-from retrieval_bench.report.provenance import build_params, command, told_facts
+from retrieval_bench.report.overview import heading
+from retrieval_bench.report.provenance import build_params, command, place, told_facts
 from retrieval_bench.report.remarks import run_facts
 from retrieval_bench.report.rows import (
     Row,
@@ -53,6 +54,8 @@ class Detail(IntEnum):
     FULL = 0
     LEAN = 1  # one Pareto figure a panel, no pictures
     BARE = 2  # tables alone
+    COMMON = 3  # the tables that runs share; each run is a line
+    FRONTS = 4  # and in them of each run's operating points only those on its Pareto fronts
 
 
 LIMIT = 8_000_000  # bytes of a page
@@ -74,36 +77,61 @@ def report_runs(folders: Sequence[Path], out: Path | None = None) -> tuple[Path,
     """
     records, skipped = found_runs(folders)
     alone = records[0].folder if len(records) == 1 else Path()
-    return write_page(records, out or alone / "report.html"), skipped
+    return write_page(records, out or alone / "report.html", skipped), skipped
 
 
-def write_page(records: Sequence[RunRecord], path: Path) -> Path:
+def write_page(records: Sequence[RunRecord], path: Path, skipped: list[str] | None = None) -> Path:
     """Write the page of these runs, whole or not at all.
 
     Args:
         records: finished runs, each a section of its own: unlike protocols never share a table.
+        skipped: as of `page`.
     """
+    html = page(records, skipped=skipped)
     with written_whole(path) as file:
-        file.write(page(records))
+        file.write(html)
     return path
 
 
-def page(records: Sequence[RunRecord], most: Detail = Detail.FULL) -> str:
+def page(records: Sequence[RunRecord], most: Detail = Detail.FULL, skipped: list[str] | None = None) -> str:
     """The page as HTML; of many runs less is shown of each, so that it stays small enough to open and to send.
 
     Args:
         most: show no more of a run than this.
+        skipped: gets the names of runs that cannot be told, and why; none = that is an error.
+
+    Raises:
+        BadConfig: no run can be told.
     """
     least = max(most, Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE)
-    html = ""
-    for detail in [level for level in Detail if level >= least]:
-        html = _rendered(records, detail)
+    last = Detail.FRONTS if len(records) > 1 else max(least, Detail.BARE)
+    told, html, common = [(record, f"run{i}") for i, record in enumerate(records, start=1)], "", Common([], [], [])
+    for detail in [level for level in Detail if least <= level <= last]:
+        runs = _sections(told, detail, skipped)
+        if detail == least:  # what could not be told once is not told in the tables either
+            kept = {run["anchor"] for run in runs}
+            told = [(record, anchor) for record, anchor in told if anchor in kept]
+            common = common_tables(told, skipped)
+        html = _rendered(runs, detail, common)
         if len(html.encode()) <= LIMIT:
             break
     return html
 
 
-def _rendered(records: Sequence[RunRecord], detail: Detail) -> str:
+def _sections(runs: Sequence[tuple[RunRecord, str]], detail: Detail, skipped: list[str] | None) -> list[dict[str, Any]]:
+    """What is told of each run, but of those that cannot be told."""
+    room = PICTURES // len(runs) if detail is Detail.FULL else 0
+    found = [
+        attempt(record, partial(_section if detail < Detail.COMMON else _line, record, anchor, detail, room), skipped)
+        for record, anchor in runs
+    ]
+    told = [section for section in found if section is not None]
+    if not told:
+        raise BadConfig(f"there is nothing to tell: {'; '.join(skipped or ())}")
+    return told
+
+
+def _rendered(runs: Sequence[dict[str, Any]], detail: Detail, common: Common) -> str:
     loader = PackageLoader("retrieval_bench.report", "templates")
     environment = Environment(
         loader=loader,
@@ -112,33 +140,25 @@ def _rendered(records: Sequence[RunRecord], detail: Detail) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room = PICTURES // len(records) if detail is Detail.FULL else 0
-    runs = [_section(record, f"run{i}", detail, room) for i, record in enumerate(records, start=1)]
-    anchored = [(record, run["anchor"]) for record, run in zip(records, runs, strict=True)]
     script = loader.get_source(environment, "page.js")[0]
+    told = common.fronts if detail is Detail.FRONTS else common
     return environment.get_template("page.html").render(
         runs=runs,
-        trained=trained_tables(anchored),
-        points=[many_lines(table) for table in points_tables(anchored)] if len(records) > 1 else [],
-        seeds=seeds_tables(records),
+        trained=told.trained,
+        points=[many_lines(table) for table in told.points],
+        seeds=told.seeds,
         lean=detail is not Detail.FULL,
+        sections=detail < Detail.COMMON,
+        cut=(told.shown, common.shown) if detail is Detail.FRONTS else None,
         script={"text": Markup(script), "digest": b64encode(sha256(script.encode()).digest()).decode()},
     )
 
 
-def many_lines(table: PointsTable) -> dict[str, Any]:
-    """A table of all runs' operating points as plain values: of each cell what stands there, and what it sorts by."""
-    lines = []
-    for line in table.lines:
-        row, numbers = line.row, (number(line.row, "effort"), number(line.row, "k"))
-        names = table.names(line)
-        sorts: list[str | None] = [None] * (len(names) - 2)
-        sorts += [f"{value:g}" if isfinite(value) else "" for value in numbers]
-        gone = failed(row)
-        cells = [(text.BLANK, "") if gone else (cell(row), cell.value(row)) for cell in table.cells]
-        lines.append({"names": list(zip(names, sorts, strict=True)), "cells": cells, "failed": gone,
-                      "anchor": line.anchor, "run_id": line.run_id})  # fmt: skip
-    return {"title": table.title, "heads": table.heads, "cells": table.cells, "lines": lines}
+def _line(record: RunRecord, anchor: str, *_: object) -> dict[str, Any]:
+    """A run without a section: what it is, and where it lies."""
+    points = record.points
+    told = heading(record, operating_points(points) if len(points) else [])
+    return {"anchor": anchor, "run_id": record.run_id, "heading": told, "place": place(record)}
 
 
 def _section(record: RunRecord, anchor: str, detail: Detail, room: int) -> dict[str, Any]:

@@ -35,9 +35,13 @@ def _plain(value: Any) -> str:
 
 
 def command(record: RunRecord) -> str:
-    """What measures again, from the same embeddings. Paths of a machine stay out of the page."""
+    """What measures again, from the same embeddings."""
     searched = distinct((row for row in record.rows if row.get("index") != FLOOR_INDEX), "index")
-    folder = record.folder
-    run = Path("runs", folder.parent.name, folder.name) if folder.is_absolute() else folder
     which = f" 'search=[{','.join(map(str, searched))}]'" if searched else ""
-    return f"retrieval-bench run from={run.as_posix()}{which} force=true"
+    return f"retrieval-bench run from={place(record)}{which} force=true"
+
+
+def place(record: RunRecord) -> str:
+    """The run's folder. Paths of a machine stay out of the page."""
+    folder = record.folder
+    return (Path("runs", folder.parent.name, folder.name) if folder.is_absolute() else folder).as_posix()

@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from retrieval_bench.collapse import collapse_facts
-from retrieval_bench.errors import OutOfSpace
+from retrieval_bench.errors import BadConfig, OutOfSpace
 from retrieval_bench.record import RunRecord, write_json
-from retrieval_bench.report.page import Detail, page, write_page
+from retrieval_bench.report.common import common_tables
+from retrieval_bench.report.page import LIMIT, Detail, page, report_runs, write_page
 from retrieval_bench.runs import found_runs
 
 Make = Callable[..., pd.DataFrame]
@@ -340,3 +341,81 @@ def many(make_points: Make) -> pd.DataFrame:
     found = pd.concat([points.assign(index=points["index"] + f"_{i}") for i in range(28)])
     assert len(found) > 500
     return found
+
+
+def test_of_very_many_runs_the_common_tables_are_left(make_points: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = make_points(stages=("random",))
+    runs = [record(points, Path("runs/adhoc") / f"r{i}") for i in range(4)]
+    bare = page(runs, Detail.BARE)
+    monkeypatch.setattr("retrieval_bench.report.page.LIMIT", len(bare.encode()) - 1)
+    html = page(runs, Detail.BARE)
+    read, text = Page(html), words(Page(html))
+    assert read.tags.count("section") == 0 and "All operating points glyphs" in text
+    assert "what is told of each run alone, 4 sections, is left out" in text
+    assert [f"retrieval-bench report runs/adhoc/r{i}" in text for i in range(4)] == [True] * 4
+    assert {value[1:] for value in read.loads} == {"run1", "run2", "run3", "run4"} <= set(read.ids)
+    lines = read.tags.count("tr") - html.count("<thead><tr>")
+    assert lines == 4 * 10 and "operating points 3" not in text, "9 that were measured and one that failed"
+    monkeypatch.setattr("retrieval_bench.report.page.LIMIT", len(html.encode()) - 1)
+    html = page(runs, Detail.BARE)
+    assert "Of 40 operating points 32 are shown" in words(Page(html))
+    assert Page(html).tags.count("tr") - html.count("<thead><tr>") == 32, "hnsw beats ivf at nprobe 4 and 16"
+
+
+def odd_stages(good: RunRecord) -> RunRecord:
+    return replace(good, stages={"random": None})
+
+
+def odd_knob(good: RunRecord) -> RunRecord:
+    return replace(good, rows=[{k: v for k, v in row.items() if k != "knob"} for row in good.rows])
+
+
+def odd_params(good: RunRecord) -> RunRecord:
+    return replace(good, rows=[{**row, "index_params": "{m: 16"} for row in good.rows])
+
+
+def odd_preprocessing(good: RunRecord) -> RunRecord:
+    return replace(good, stages={"random": {"engine": {"engine": "x", "precision": "y"}}})
+
+
+@pytest.mark.parametrize("odd", [odd_stages, odd_knob, odd_params, odd_preprocessing])
+def test_one_odd_record_is_named_and_the_others_are_told(
+    points: pd.DataFrame, tmp_path: Path, odd: Callable[[RunRecord], RunRecord]
+) -> None:
+    for name, change in (("a", None), ("b", odd), ("c", None)):
+        good = record(points, tmp_path / name)
+        write_json(tmp_path / name / "record.json", (good if change is None else change(good)).to_json())
+    file, skipped = report_runs([tmp_path], tmp_path / "report.html")
+    text = words(Page(file.read_text(encoding="utf-8")))
+    assert "All operating points" in text and text.count("The encoder’s part") == 2
+    assert len(skipped) == 1 and skipped[0].startswith(f"{tmp_path / 'b'} cannot be told on a page (")
+
+
+def test_an_odd_record_alone_is_an_error_with_a_remedy(points: pd.DataFrame, tmp_path: Path) -> None:
+    write_json(tmp_path / "record.json", odd_knob(record(points, tmp_path)).to_json())
+    with pytest.raises(BadConfig, match=r"nothing to tell: .* \(KeyError: 'knob'\).*force=true"):
+        report_runs([tmp_path])
+
+
+def test_a_table_that_cannot_be_made_of_a_run_is_made_of_the_others(points: pd.DataFrame) -> None:
+    runs = [(record(points, Path(f"runs/adhoc/{name}")), name) for name in "abc"]
+    runs[1] = (odd_params(runs[1][0]), "b")
+    skipped: list[str] = []
+    assert {line.anchor for table in common_tables(runs, skipped).points for line in table.lines} == {"a", "c"}
+    assert len(skipped) == 1 and skipped[0].startswith("runs/adhoc/b cannot be told")
+    with pytest.raises(ValueError, match="Expecting property name"):
+        common_tables(runs)
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_of_ninety_points_stay_small(make_points: Make) -> None:
+    points = make_points(failed=None)
+    points = pd.concat([points.assign(index=points["index"] + f"_{i}") for i in range(5)]).head(90)
+    runs = [
+        replace(record(points, Path("runs/adhoc") / f"r{i}"), seeds={"run": i % 5}, config={"k": [i // 5]})
+        for i in range(200)
+    ]
+    html = page(runs)
+    Page(html)
+    assert len(html.encode()) <= LIMIT
+    assert "sections, is left out" in html

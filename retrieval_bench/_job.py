@@ -17,6 +17,7 @@ from retrieval_bench._workers import LimitExceeded, Limits, WorkerProcess
 from retrieval_bench.choose import Choice
 from retrieval_bench.errors import IndexGone, OutOfSpace, UnsupportedSimilarity, WorkerFailed
 from retrieval_bench.search.base import Family
+from retrieval_bench.secrecy import hidden, without_places
 from retrieval_bench.types import SearchResult
 
 BLOCK_QUERIES = 4096
@@ -104,8 +105,18 @@ class Job:
             with contextlib.suppress(WorkerFailed, OutOfSpace, IndexGone):
                 self.finish()
         self.end()
-        self.build |= {"status": "failed", "error": str(error), "limit_exceeded": isinstance(error, LimitExceeded)}
+        self.build |= {
+            "status": "failed",
+            "error": self._told(error),
+            "limit_exceeded": isinstance(error, LimitExceeded),
+        }
         self._store.write_build(self.build)
+
+    def _told(self, error: Exception) -> str:
+        """As a record keeps it: without the paths of this machine, and without secrets."""
+        folder = self._store.folder
+        run = next((place.parent for place in folder.parents if place.name == "results"), folder)
+        return hidden(without_places(str(error), run))
 
     def start(self, limits: Limits) -> None:
         """Start the worker and have it build, or load what was built.

@@ -99,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in REFUSED:
             raise
         where = f": {error.filename}" if error.filename else ""
-        other = "--sheet FOLDER" if args.command == "query" else "paths.runs=FOLDER and paths.cache=FOLDER"
+        places = {"query": "--sheet FOLDER", "report": "--out FILE"}
+        other = places.get(args.command, "paths.runs=FOLDER and paths.cache=FOLDER")
         text = f"{error.strerror}{where}. Free it or choose another place with {other}"
         _console(stderr=True).print(f"[bold red]error:[/] {_escape(text)}", highlight=False, soft_wrap=True)
         return 2

@@ -213,6 +213,17 @@ def test_what_the_file_system_refuses_is_one_message(
     assert f"{os.strerror(number)}: some/file" in said(capsys, "doctor")
 
 
+def test_a_page_that_may_not_lie_there_names_the_option_of_its_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(args: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "no/permission/x.html")
+
+    monkeypatch.setattr(commands, "_report", refuse)
+    told = said(capsys, "report", "run", "--out", "no/permission/x.html")
+    assert "choose another place with --out FILE" in told and "paths.runs" not in told
+
+
 def test_a_place_where_no_folder_can_be_is_one_message(
     apart: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

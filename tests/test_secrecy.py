@@ -1,12 +1,14 @@
 """No secret comes into a configuration, a message, or anything that a run writes."""
 
+import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from retrieval_bench.cli import composed, experiment
 from retrieval_bench.errors import BadConfig
-from retrieval_bench.secrecy import hidden, refuse_secrets, refuse_typed
+from retrieval_bench.secrecy import hidden, refuse_secrets, refuse_typed, without_places
 
 KEY = "5ecr3t" * 6 + "abcd"
 
@@ -44,3 +46,32 @@ def test_the_shipped_configuration_and_names_of_variables_pass(monkeypatch: pyte
 def test_messages_hide_users_and_secrets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", KEY)
     assert hidden(f"401 for {KEY} at https://me:pw@host/x") == "401 for *** at https://***@host/x"
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"data": {"password": 12345678}}, "data.password"),
+        ({"data": {"root": f"https://me:{KEY}@host/x"}}, "data.root"),
+        ({"encoder": {"weights": [f"s3://me:{KEY}@host/x"]}}, "encoder.weights"),
+    ],
+)
+def test_numbers_and_addresses_anywhere_are_looked_at(config: dict[str, Any], named: str) -> None:
+    with pytest.raises(BadConfig, match=rf"{named} holds a .*which every record would show") as caught:
+        refuse_secrets(config)
+    assert KEY not in str(caught.value) and "12345678" not in str(caught.value)
+
+
+def test_what_is_no_secret_passes() -> None:
+    refuse_secrets({"data": {"root": "https://host:80/a@b", "key": None, "has_key": True, "from": "ssh://git@host/x"}})
+
+
+def test_paths_of_a_machine_are_left_out_of_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    library, run = sysconfig.get_path("purelib"), tmp_path / "runs" / "a"
+    given = (
+        f'File "{library}/faiss/x.py", line 3 | {run}/index | {tmp_path}/b | {tmp_path}2/c | {tmp_path.parent}/d | /e'
+    )
+    told = f'File "site-packages/faiss/x.py", line 3 | RUN/index | ./b | ~/{tmp_path.name}2/c | ~/d | /e'
+    assert without_places(given, run) == told

@@ -61,6 +61,7 @@ class Detail(IntEnum):
 LIMIT = 8_000_000  # bytes of a page
 PICTURES = 3_000_000  # of its pictures
 FEW, SOME = 6, 40  # runs of a page that are shown in full, or leanly
+MANY = 8_000  # rows of all runs from which sections are not even tried: they take minutes, and would not fit
 
 
 def report_runs(folders: Sequence[Path], out: Path | None = None) -> tuple[Path, list[str]]:
@@ -104,6 +105,8 @@ def page(records: Sequence[RunRecord], most: Detail = Detail.FULL, skipped: list
         BadConfig: no run can be told.
     """
     least = max(most, Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE)
+    if len(records) > 1 and sum(len(record.rows) for record in records) > MANY:
+        least = max(least, Detail.COMMON)
     last = Detail.FRONTS if len(records) > 1 else max(least, Detail.BARE)
     told, html, common = [(record, f"run{i}") for i, record in enumerate(records, start=1)], "", Common([], [], [])
     for detail in [level for level in Detail if least <= level <= last]:

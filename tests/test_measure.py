@@ -307,6 +307,14 @@ def test_too_large_is_not_tried_again_under_the_same_limit(tmp_path: Path, log: 
         assert log().count("greedy") == tries
 
 
+def test_a_crash_is_told_without_the_paths_of_this_machine(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BACKENDS)
+    error = ran(tmp_path / "r", "Segfault")["Segfault"].build["error"]
+    assert "SIGSEGV" in error and 'File "./faulty.py"' in error and str(BACKENDS) not in error
+
+
 def test_a_crash_is_tried_again(tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     import faulty
 

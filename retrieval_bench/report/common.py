@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report import text
-from retrieval_bench.report.cells import COST
+from retrieval_bench.report.break_even import COST
 from retrieval_bench.report.everything import Line, PointsTable, SeedsTable, points_tables, seeds_tables
 from retrieval_bench.report.figure import pareto_front, ranked
 from retrieval_bench.report.overview import trained_tables

@@ -17,6 +17,8 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+@")
 _SHORTEST = 8  # of a secret: what is shorter may well stand in a configuration by chance
 _REMEDY = "type export WANDB_API_KEY=… or export MLFLOW_TRACKING_TOKEN=…, for instance, and leave it out"
 
+_OF_MILVUS = "type export MILVUS_TOKEN=user:password, and leave it out"
+
 
 def refuse_secrets(config: Mapping[str, Any]) -> None:
     """Refuse a configuration that holds a secret, which records, pages and trackers would show.
@@ -35,7 +37,8 @@ type export WANDB_API_KEY=… or export MLFLOW_TRACKING_TOKEN=…, for instance,
         if _NAMES.search(path):
             raise BadConfig(f"{path} holds a secret, which every record would show; {_REMEDY}")
         if (_IN_URL if path.startswith("logger.") else _PASSWORD_IN_URL).search(value):
-            raise BadConfig(f"{path} holds a user or password, which every record would show; {_REMEDY}")
+            remedy = _OF_MILVUS if "milvus" in path else _REMEDY
+            raise BadConfig(f"{path} holds a user or password, which every record would show; {remedy}")
         for name, secret in held.items():
             if secret in value:
                 raise BadConfig(f"{path} holds what is in {name}, which every record would show; leave it out")

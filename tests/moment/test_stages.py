@@ -146,14 +146,15 @@ def check_votes_and_peaks(found: list, tried: list, width: float, apart: int) ->
 
 
 def test_a_long_query_does_not_crowd_out_its_weaker_places() -> None:
-    q = np.arange(-45.0, 46.0)  # 90 s, found whole in video 0, and a third of its windows in video 3
-    some = np.flatnonzero(np.arange(len(q)) % 3 == 0)
+    centres = np.arange(-45.0, 46.0)  # 90 s: found whole in video 0, with the windows around; a third of it in video 3
+    q, near = np.repeat(centres, 9), np.tile(np.arange(-4.0, 5.0), len(centres))
+    some = centres[::3]
     videos = np.concatenate([np.zeros(len(q), np.int64), np.full(len(some), 3)])
-    times = np.concatenate([q, q[some]]), np.concatenate([q + 60, q[some] + 200])
-    tried = speeds(1.25, 92.0, 1.0)
-    best = peaks(vote(videos, times, np.ones(len(videos)), tried, 1.0), 46.0, 20)
-    assert best.video[:2].tolist() == [0, 3] and best.speed[:2].tolist() == [1.0, 1.0]
-    np.testing.assert_allclose(best.middle[:2], [60, 200], atol=0.5)
+    times = np.concatenate([q, some]), np.concatenate([q + near + 60, some + 200])
+    weights = np.concatenate([5 - np.abs(near), np.ones(len(some))])
+    best = peaks(vote(videos, times, weights, speeds(1.25, 92.0, 1.0), 1.0), 46.0, 20)
+    assert best.video.tolist() == [0, 3] and best.speed.tolist() == [1.0, 1.0]
+    assert best.middle.tolist() == [60.5, 200.5]
 
 
 # Lines

@@ -52,14 +52,18 @@ def common_tables(runs: Runs, skipped: list[str] | None = None) -> Common:
     if len(runs) < 2:
         return Common([], [], [])
     return Common(
-        _told(trained_tables, runs, skipped),
-        _told(points_tables, runs, skipped),
-        _told(lambda some: seeds_tables([record for record, _ in some]), runs, skipped),
+        told_of(trained_tables, runs, skipped),
+        told_of(points_tables, runs, skipped),
+        told_of(lambda some: seeds_tables([record for record, _ in some]), runs, skipped),
     )
 
 
-def _told(make: Callable[[Runs], list[Made]], runs: Runs, skipped: list[str] | None) -> list[Made]:
-    """Tables; where one cannot be made, without the runs of which none can be made even alone."""
+def told_of(make: Callable[[Runs], list[Made]], runs: Runs, skipped: list[str] | None) -> list[Made]:
+    """Tables; where one cannot be made, without the runs of which none can be made even alone.
+
+    Args:
+        skipped: gets why a table or a run in it was left out; none = that is an error.
+    """
     try:
         return make(runs)
     except Exception:
@@ -84,13 +88,18 @@ def attempt(record: RunRecord, make: Callable[[], Made], skipped: list[str] | No
     except Exception as error:  # whatever is odd about one record, the others are told
         if skipped is None:
             raise
-        reason = (
-            f"{record.folder} cannot be told on a page ({type(error).__name__}: {error}); if another version wrote it,"
-            " run it again with force=true"
-        )
+        reason = not_told(record, error)
         if reason not in skipped:
             skipped.append(reason)
         return None
+
+
+def not_told(record: RunRecord, error: Exception) -> str:
+    """Why a run is left out, and what to do."""
+    return (
+        f"{record.folder} cannot be told ({type(error).__name__}: {error}); if another version wrote it, run it again"
+        " with force=true"
+    )
 
 
 def _on_fronts(lines: Sequence[Line]) -> list[Line]:

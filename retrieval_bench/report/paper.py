@@ -12,6 +12,7 @@ from pathlib import Path
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import RunRecord
+from retrieval_bench.report.common import not_told, told_of
 from retrieval_bench.report.everything import PointsTable, points_tables
 from retrieval_bench.report.figure import pareto_figure, save_figure
 from retrieval_bench.report.rows import failed, interval
@@ -59,35 +60,60 @@ def for_paper(folders: Sequence[Path], wanted: Paper) -> tuple[str, list[Path], 
         forms = ", ".join(TableForm)
         raise BadConfig(f"a table for a paper is {forms}, not {wanted.table!r}; type --table {TableForm.LATEX}")
     records, skipped = found_runs(folders)
-    text = "" if wanted.table is None else paper_tables(records, TableForm(wanted.table))
-    files = [] if wanted.figure is None else paper_figures(records, wanted.figure, wanted.metric, wanted.cost)
+    text = "" if wanted.table is None else paper_tables(records, TableForm(wanted.table), skipped)
+    files = [] if wanted.figure is None else paper_figures(records, wanted.figure, wanted.metric, wanted.cost, skipped)
     return text, files, skipped
 
 
-def paper_tables(records: Sequence[RunRecord], form: TableForm) -> str:
-    """All operating points of these runs, a table a protocol, with 95 % intervals."""
+def paper_tables(records: Sequence[RunRecord], form: TableForm, skipped: list[str] | None = None) -> str:
+    """All operating points of these runs, a table a protocol, with 95 % intervals.
+
+    Args:
+        skipped: gets the names of runs that cannot be told, and why; none = that is an error.
+
+    Raises:
+        BadConfig: no run can be told.
+    """
     write = {TableForm.LATEX: _latex, TableForm.CSV: _csv, TableForm.MARKDOWN: _markdown}[form]
-    return "\n".join(write(table) for table in points_tables([(record, "") for record in records]))
+    tables = told_of(points_tables, [(record, "") for record in records], skipped)
+    if not tables:
+        raise BadConfig(f"there is nothing to tell: {'; '.join(skipped or ['no operating point was measured'])}")
+    return "\n".join(write(table) for table in tables)
 
 
 def paper_figures(
-    records: Sequence[RunRecord], file: Path, metric: str = "ann_recall", cost: str = "latency_p50_ms"
+    records: Sequence[RunRecord],
+    file: Path,
+    metric: str = "ann_recall",
+    cost: str = "latency_p50_ms",
+    skipped: list[str] | None = None,
 ) -> list[Path]:
     """The Pareto figure of each run; of several, the run's id stands in each file's name.
+
+    Args:
+        skipped: gets the names of runs that cannot be drawn, and why; none = that is an error.
 
     Raises:
         BadConfig: a suffix that names no form, or a column that the runs lack.
     """
     if file.suffix not in SUFFIXES:
         raise BadConfig(f"{file}: a figure is {', '.join(SUFFIXES)}; type --figure {file.with_suffix('.svg').name}")
-    written = []
+    written: list[Path] = []
+    odd: list[str] = []
     for record in records:
         name = file.name if len(records) == 1 else f"{file.stem}_{record.run_id}{file.suffix}"
         try:
             figure = pareto_figure(record.points, metric, cost)
         except ValueError as error:
-            raise BadConfig(f"{record.folder}: {error}; name them with --metric and --cost") from error
-        written.append(save_figure(figure, file.with_name(name)))
+            odd.append(f"{record.folder}: {error}; name them with --metric and --cost")
+        except Exception as error:  # noqa: BLE001  # whatever is odd about one record, the others are drawn
+            odd.append(not_told(record, error))
+        else:
+            written.append(save_figure(figure, file.with_name(name)))
+    if odd and (skipped is None or not written):
+        raise BadConfig("; ".join(odd))
+    if skipped is not None:
+        skipped += [reason for reason in odd if reason not in skipped]
     return written
 
 

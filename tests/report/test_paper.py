@@ -75,3 +75,23 @@ def test_the_command_prints_tables_and_names_figures(
     assert told.err.split() == [str(tmp_path / f"front_{run}.svg") for run in ("a", "b")]
     assert main(["report", str(tmp_path / "empty")]) == 2
     assert "no finished run below" in capsys.readouterr().err
+
+
+def test_an_odd_record_is_named_and_the_others_are_told(
+    make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    points = make_points(stages=("random",))
+    for run in ("a", "b"):
+        write_json(tmp_path / run / "record.json", record(points, run).to_json())
+    odd = record(points.assign(effort="many", latency_p50_ms="fast", latency_p50_ms_lo="fast"), "c")
+    write_json(tmp_path / "c" / "record.json", odd.to_json())
+    assert main(["report", str(tmp_path), "--table", "csv", "--figure", str(tmp_path / "front.svg")]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 1 + 2 * 10
+    lines = told.err.splitlines()
+    assert lines[:2] == [str(tmp_path / f"front_{run}.svg") for run in ("a", "b")]
+    assert {line[: len(str(tmp_path)) + 11] for line in lines[2:]} == {f"skipped: {tmp_path / 'c'}"}
+    assert main(["report", str(tmp_path / "c"), "--table", "csv"]) == 2
+    assert "there is nothing to tell" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "c"), "--figure", str(tmp_path / "odd.svg")]) == 2
+    assert str(tmp_path / "c") in capsys.readouterr().err

@@ -102,7 +102,7 @@ def page(records: Sequence[RunRecord], most: Detail = Detail.FULL, skipped: list
         skipped: gets the names of runs that cannot be told, and why; none = that is an error.
 
     Raises:
-        BadConfig: no run can be told.
+        BadConfig: no run can be told, or so many that even the shortest page is too large. That of one run is kept.
     """
     least = max(most, Detail.FULL if len(records) <= FEW else Detail.LEAN if len(records) <= SOME else Detail.BARE)
     if len(records) > 1 and sum(len(record.rows) for record in records) > MANY:
@@ -116,8 +116,13 @@ def page(records: Sequence[RunRecord], most: Detail = Detail.FULL, skipped: list
             told = [(record, anchor) for record, anchor in told if anchor in kept]
             common = common_tables(told, skipped)
         html = _rendered(runs, detail, common)
-        if len(html.encode()) <= LIMIT:
-            break
+        if (size := len(html.encode())) <= LIMIT:
+            return html
+    if len(records) > 1:
+        raise BadConfig(
+            f"a page of these {len(told)} runs has {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:g} that open well;"
+            " name fewer folders, or type --table csv for all of their numbers"
+        )
     return html
 
 

@@ -360,6 +360,9 @@ def test_of_very_many_runs_the_common_tables_are_left(make_points: Make, monkeyp
     html = page(runs, Detail.BARE)
     assert "Of 40 operating points 32 are shown" in words(Page(html))
     assert Page(html).tags.count("tr") - html.count("<thead><tr>") == 32, "hnsw beats ivf at nprobe 4 and 16"
+    monkeypatch.setattr("retrieval_bench.report.page.LIMIT", len(html.encode()) - 1)
+    with pytest.raises(BadConfig, match=r"a page of these 4 runs has .* MB.*; name fewer folders"):
+        page(runs, Detail.BARE)
 
 
 def odd_stages(good: RunRecord) -> RunRecord:
@@ -390,7 +393,7 @@ def test_one_odd_record_is_named_and_the_others_are_told(
     file, skipped = report_runs([tmp_path], tmp_path / "report.html")
     text = words(Page(file.read_text(encoding="utf-8")))
     assert "All operating points" in text and text.count("The encoder’s part") == 2
-    assert len(skipped) == 1 and skipped[0].startswith(f"{tmp_path / 'b'} cannot be told on a page (")
+    assert len(skipped) == 1 and skipped[0].startswith(f"{tmp_path / 'b'} cannot be told (")
 
 
 def test_an_odd_record_alone_is_an_error_with_a_remedy(points: pd.DataFrame, tmp_path: Path) -> None:

@@ -27,15 +27,18 @@ def parts_of(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, lis
     remarks = []
     tested = [part.labels for part in (data.queries(), data.gallery()) if part.labels is not None]
     test = np.concatenate(tested) if tested else np.empty(0, np.int64)
-    for name, seen in (("trained on", items.labels), ("chosen by", check.labels)):
-        both = np.intersect1d(np.asarray(seen), test)
+    trained, chosen = np.asarray(items.labels), np.asarray(check.labels)
+    if not settings.validate:  # all of them are trained on
+        trained, chosen = np.concatenate([trained, chosen]), chosen[:0]
+    for name, seen in (("trained on", trained), ("what the epoch is chosen by", chosen)):
+        both = np.intersect1d(seen, test)
         if len(both):
             remarks.append(f"{len(both)} classes of the test are {name}, so its metrics are not of unseen classes")
     if not settings.validate:
         return _joined(items, check), None, remarks
     if not len(check):
         raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
-    both = np.intersect1d(np.asarray(items.labels), np.asarray(check.labels))
+    both = np.intersect1d(trained, chosen)
     if len(both):
         remarks.append(f"{len(both)} classes that the epoch is chosen by are trained on, so they are not unseen ones")
     return items, check, remarks

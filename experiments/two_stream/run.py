@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 LABELS = ("hit_rate@1", "hit_rate@5", "hit_rate@10", "map_at_r")
 COSTS = ("ann_recall", "latency_p50_ms", "latency_p95_ms", "index_bytes", "build_s")
 METRICS = (*(f"exact_{name}" for name in LABELS), *LABELS, *COSTS)
-RGB_WEIGHT = 0.5  # of the weighted fusion: replace by what choose.py finds
+RGB_WEIGHT = 0.75  # of the weighted fusion: the best map_at_r of choose.py (weights.csv)
 DATA = ["data=ucf101", "flow=dis", "name=two_stream", "logger=[]"]
 READ = [
     "k=[10,120]",  # map_at_r needs as many as the largest class has

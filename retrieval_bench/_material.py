@@ -30,17 +30,19 @@ def parts_of(data: Dataset, settings: Trainer) -> tuple[Items, Items | None, lis
     trained, chosen = np.asarray(items.labels), np.asarray(check.labels)
     if not settings.validate:  # all of them are trained on
         trained, chosen = np.concatenate([trained, chosen]), chosen[:0]
-    for name, seen in (("trained on", trained), ("what the epoch is chosen by", chosen)):
+    for how, seen in (("training on", trained), ("the epoch is chosen by", chosen)):
         both = np.intersect1d(seen, test)
         if len(both):
-            remarks.append(f"{len(both)} classes of the test are {name}, so its metrics are not of unseen classes")
+            remarks.append(f"{how} {len(both)} of the test's classes, so its metrics are not of unseen classes")
     if not settings.validate:
         return _joined(items, check), None, remarks
     if not len(check):
         raise BadConfig(f"data={data.name} has no validation items; type trainer.validate=false to train without")
     both = np.intersect1d(trained, chosen)
     if len(both):
-        remarks.append(f"{len(both)} classes that the epoch is chosen by are trained on, so they are not unseen ones")
+        remarks.append(
+            f"the epoch is chosen by {len(both)} of the classes that are trained on, so they are not unseen ones"
+        )
     return items, check, remarks
 
 

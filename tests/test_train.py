@@ -303,14 +303,14 @@ def test_classes_on_both_sides_are_told() -> None:
     settings = Trainer()
     assert parts_of(Parts((6, 7)), settings)[2] == []
     assert parts_of(Parts((3, 4, 5, 6)), settings)[2] == [
-        "1 classes of the test are trained on, so its metrics are not of unseen classes",
-        "2 classes of the test are what the epoch is chosen by, so its metrics are not of unseen classes",
+        "training on 1 of the test's classes, so its metrics are not of unseen classes",
+        "the epoch is chosen by 2 of the test's classes, so its metrics are not of unseen classes",
     ]
     shared = Parts((6, 7))
     shared.validation = lambda: shared._items("validation", (3, 4))  # type: ignore[method-assign]
     assert parts_of(shared, settings)[2] == [
-        "1 classes that the epoch is chosen by are trained on, so they are not unseen ones"
+        "the epoch is chosen by 1 of the classes that are trained on, so they are not unseen ones"
     ]
     joined, none, told = parts_of(Parts((4, 6)), Trainer(validate=False))
-    assert told == ["1 classes of the test are trained on, so its metrics are not of unseen classes"]
+    assert told == ["training on 1 of the test's classes, so its metrics are not of unseen classes"]
     assert none is None and np.unique(joined.labels).tolist() == [0, 1, 2, 3, 4, 5]

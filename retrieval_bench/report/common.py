@@ -73,7 +73,7 @@ def told_of(make: Callable[[Runs], list[Made]], runs: Runs, skipped: list[str] |
     try:
         return make(sound)
     except Exception as error:  # noqa: BLE001  # whatever is odd about them together, the rest of the page is told
-        skipped.append(f"a table of all runs ({type(error).__name__}: {error})")
+        skipped.append(f"a table of all runs ({type(error).__name__}: {error}); name fewer of them")
         return []
 
 

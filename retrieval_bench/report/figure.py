@@ -86,6 +86,10 @@ def ranked(rows: Sequence[Row], cost: str) -> list[Row]:
     return [row for row in rows if not failed(row) and not (timed and functional(row))]
 
 
+class NoColumn(ValueError):
+    """A column that is to be drawn is not among the numbers of these points."""
+
+
 def pareto_figure(
     points: pd.DataFrame, metric: str = "ann_recall", cost: str = "latency_p50_ms", titled: bool = True
 ) -> Figure:
@@ -103,7 +107,7 @@ def pareto_figure(
         titled: name data, encoder and size above the panels.
 
     Raises:
-        ValueError: a column is missing; names the numeric ones that exist.
+        NoColumn: a column is missing; names the numeric ones that exist.
     """
     rows = operating_points(points) if len(points) else []
     _check(points, rows, (metric, cost))
@@ -116,7 +120,7 @@ def _check(points: pd.DataFrame, rows: Sequence[Row], columns: Sequence[str]) ->
     numeric = [str(column) for column in points.select_dtypes("number").columns]
     for column in columns:
         if column not in numeric and column not in blank and not all(failed(row) for row in rows):
-            raise ValueError(f"points have no numeric column {column!r}; choose among: {', '.join(numeric)}")
+            raise NoColumn(f"points have no numeric column {column!r}; choose among: {', '.join(numeric)}")
 
 
 def _drawn(rows: Sequence[Row], view: _View, titled: bool) -> Figure:

@@ -120,8 +120,9 @@ def page(records: Sequence[RunRecord], most: Detail = Detail.FULL, skipped: list
             return html
     if len(records) > 1:
         raise BadConfig(
-            f"a page of these {len(told)} runs has {size / 1e6:.1f} MB, more than the {LIMIT / 1e6:g} that open well;"
+            f"a page of these {len(records)} runs has {size:,} bytes, more than the {LIMIT:,} that open well;"
             " name fewer folders, or type --table csv for all of their numbers"
+            + "".join(f"; skipped: {each}" for each in skipped or ())
         )
     return html
 

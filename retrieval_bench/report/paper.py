@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.record import RunRecord
 from retrieval_bench.report.common import not_told, told_of
 from retrieval_bench.report.everything import PointsTable, points_tables
-from retrieval_bench.report.figure import pareto_figure, save_figure
-from retrieval_bench.report.rows import failed, interval
+from retrieval_bench.report.figure import NoColumn, pareto_figure, save_figure
+from retrieval_bench.report.rows import FLOOR_INDEX, failed, interval
 from retrieval_bench.report.text import BLANK
 from retrieval_bench.runs import found_runs
 
@@ -54,11 +54,13 @@ def for_paper(folders: Sequence[Path], wanted: Paper) -> tuple[str, list[Path], 
     """Tables as text, figures that were written, and why runs were skipped, of the runs in or below these folders.
 
     Raises:
-        BadConfig: there is no finished run; the form, suffix or column is none.
+        BadConfig: there is no finished run, or none that can be told; the form, suffix or column is none.
     """
     if wanted.table is not None and wanted.table not in set(TableForm):
         forms = ", ".join(TableForm)
         raise BadConfig(f"a table for a paper is {forms}, not {wanted.table!r}; type --table {TableForm.LATEX}")
+    if wanted.figure is not None:
+        _check_suffix(wanted.figure)
     records, skipped = found_runs(folders)
     text = "" if wanted.table is None else paper_tables(records, TableForm(wanted.table), skipped)
     files = [] if wanted.figure is None else paper_figures(records, wanted.figure, wanted.metric, wanted.cost, skipped)
@@ -75,10 +77,11 @@ def paper_tables(records: Sequence[RunRecord], form: TableForm, skipped: list[st
         BadConfig: no run can be told.
     """
     write = {TableForm.LATEX: _latex, TableForm.CSV: _csv, TableForm.MARKDOWN: _markdown}[form]
-    tables = told_of(points_tables, [(record, "") for record in records], skipped)
-    if not tables:
-        raise BadConfig(f"there is nothing to tell: {'; '.join(skipped or ['no operating point was measured'])}")
-    return "\n".join(write(table) for table in tables)
+    reasons = [] if skipped is None else skipped
+    runs = [(record, "") for record in _measured(records, reasons)]
+    texts = told_of(lambda some: [write(table) for table in points_tables(some)], runs, skipped)
+    _must(texts, reasons, skipped)
+    return "\n".join(texts)
 
 
 def paper_figures(
@@ -94,27 +97,56 @@ def paper_figures(
         skipped: gets the names of runs that cannot be drawn, and why; none = that is an error.
 
     Raises:
-        BadConfig: a suffix that names no form, or a column that the runs lack.
+        BadConfig: a suffix that names no form, or no run could be drawn.
     """
-    if file.suffix not in SUFFIXES:
-        raise BadConfig(f"{file}: a figure is {', '.join(SUFFIXES)}; type --figure {file.with_suffix('.svg').name}")
-    written: list[Path] = []
-    odd: list[str] = []
-    for record in records:
-        name = file.name if len(records) == 1 else f"{file.stem}_{record.run_id}{file.suffix}"
+    _check_suffix(file)
+    reasons = [] if skipped is None else skipped
+    lacking: dict[str, list[str]] = {}  # what is missing → runs
+    written: dict[str, Path] = {}
+    for number, record in enumerate(_measured(records, reasons), start=1):
+        name = file.name if len(records) == 1 else _free(file, record, number, written)
         try:
             figure = pareto_figure(record.points, metric, cost)
-        except ValueError as error:
-            odd.append(f"{record.folder}: {error}; name them with --metric and --cost")
+        except NoColumn as error:
+            lacking.setdefault(str(error), []).append(str(record.folder))
         except Exception as error:  # noqa: BLE001  # whatever is odd about one record, the others are drawn
-            odd.append(not_told(record, error))
+            reason = not_told(record, error)
+            reasons += [] if reason in reasons else [reason]
         else:
-            written.append(save_figure(figure, file.with_name(name)))
-    if odd and (skipped is None or not written):
-        raise BadConfig("; ".join(odd))
-    if skipped is not None:
-        skipped += [reason for reason in odd if reason not in skipped]
-    return written
+            written[name] = save_figure(figure, file.with_name(name))
+    reasons += [f"{', '.join(runs)}: {what}; name them with --metric and --cost" for what, runs in lacking.items()]
+    _must(list(written), reasons, skipped)
+    return list(written.values())
+
+
+def _free(file: Path, record: RunRecord, number: int, taken: Container[str]) -> str:
+    """A name for the figure of one run among others; the same run may lie there under two names."""
+    parts = record.run_id, f"{record.name}_{record.run_id}", f"{record.name}_{record.run_id}_{number}"
+    names = [f"{file.stem}_{part}{file.suffix}" for part in parts]
+    return next((name for name in names if name not in taken), names[-1])
+
+
+def _check_suffix(file: Path) -> None:
+    if file.suffix not in SUFFIXES:
+        raise BadConfig(f"{file}: a figure is {', '.join(SUFFIXES)}; type --figure {file.with_suffix('.svg').name}")
+
+
+def _measured(records: Sequence[RunRecord], reasons: list[str]) -> list[RunRecord]:
+    """Runs that have something to tell; the others get a reason."""
+    found = []
+    for record in records:
+        reason = f"{record.folder}: nothing was measured in it"
+        if any(row.get("index") != FLOOR_INDEX for row in record.rows):
+            found.append(record)
+        elif reason not in reasons:
+            reasons.append(reason)
+    return found
+
+
+def _must(made: Sequence[str], reasons: Sequence[str], skipped: list[str] | None) -> None:
+    """Raises BadConfig: there is nothing, or what was left out is told to nobody."""
+    if not made or (reasons and skipped is None):
+        raise BadConfig(f"there is nothing to tell: {'; '.join(reasons)}" if not made else "; ".join(reasons))
 
 
 def _body(table: PointsTable) -> list[list[str]]:
@@ -161,7 +193,9 @@ def _csv(table: PointsTable) -> str:
         values = {
             cell.column + end: f"{value:.6g}" if isfinite(value) else ""
             for cell in table.cells
-            for end, value in zip(ends, interval(line.row, cell.column), strict=True)
+            for end, value in zip(
+                ends, (nan,) * 3 if failed(line.row) else interval(line.row, cell.column), strict=True
+            )
         }
         writer.writerow([table.title, line.run_id, *table.names(line), *(values[name] for name in known)])
     return buffer.getvalue()

@@ -361,7 +361,7 @@ def test_of_very_many_runs_the_common_tables_are_left(make_points: Make, monkeyp
     assert "Of 40 operating points 32 are shown" in words(Page(html))
     assert Page(html).tags.count("tr") - html.count("<thead><tr>") == 32, "hnsw beats ivf at nprobe 4 and 16"
     monkeypatch.setattr("retrieval_bench.report.page.LIMIT", len(html.encode()) - 1)
-    with pytest.raises(BadConfig, match=r"a page of these 4 runs has .* MB.*; name fewer folders"):
+    with pytest.raises(BadConfig, match=r"a page of these 4 runs has .* bytes.*; name fewer folders"):
         page(runs, Detail.BARE)
 
 

@@ -2,6 +2,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -77,21 +78,61 @@ def test_the_command_prints_tables_and_names_figures(
     assert "no finished run below" in capsys.readouterr().err
 
 
-def test_an_odd_record_is_named_and_the_others_are_told(
+ODD = {  # column → value, and whether the figure can be drawn all the same
+    "effort": ("many", False),
+    "index_params": ("{m: 16", False),
+    "latency_p95_ms": ("fast", True),
+    "ann_recall_lo": ("x", False),
+}
+
+
+@pytest.mark.parametrize("form", list(TableForm))
+@pytest.mark.parametrize("column", list(ODD))
+def test_an_odd_record_is_named_once_and_the_others_are_told(
+    make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, form: TableForm
+) -> None:
+    points, (value, drawn) = make_points(stages=("random",)), ODD[column]
+    for run in ("a", "b"):
+        write_json(tmp_path / run / "record.json", record(points, run).to_json())
+    assert main(["report", str(tmp_path), "--table", form]) == 0
+    sound = capsys.readouterr().out
+    write_json(tmp_path / "c" / "record.json", record(points.assign(**{column: value}), "c").to_json())
+    assert main(["report", str(tmp_path), "--table", form, "--figure", str(tmp_path / "front.svg")]) == 0
+    told = capsys.readouterr()
+    assert told.out == sound
+    *files, reason = told.err.splitlines()
+    assert files == [str(tmp_path / f"front_{run}.svg") for run in ("a", "b", "c")[: 2 + drawn]]
+    assert reason.startswith(f"skipped: {tmp_path / 'c'} cannot be told (") and reason.endswith("force=true")
+    assert main(["report", str(tmp_path / "c"), "--table", form]) == 2
+    assert "there is nothing to tell: " in capsys.readouterr().err
+
+
+def test_a_missing_column_is_told_once_for_all_runs_that_lack_it(
     make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = make_points(stages=("random",))
     for run in ("a", "b"):
         write_json(tmp_path / run / "record.json", record(points, run).to_json())
-    odd = record(points.assign(effort="many", latency_p50_ms="fast", latency_p50_ms_lo="fast"), "c")
-    write_json(tmp_path / "c" / "record.json", odd.to_json())
+    assert main(["report", str(tmp_path), "--figure", str(tmp_path / "front.svg"), "--metric", "recal"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("no numeric column 'recal'") == 1 and told.count("--metric") == 1
+    assert str(tmp_path / "a") in told and str(tmp_path / "b") in told
+
+
+def test_runs_without_points_are_named(make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    points = make_points(stages=("random",))
+    write_json(tmp_path / "a" / "record.json", record(points, "a").to_json())
+    write_json(tmp_path / "b" / "record.json", record(points[points["index"] == "null"], "b").to_json())
     assert main(["report", str(tmp_path), "--table", "csv", "--figure", str(tmp_path / "front.svg")]) == 0
     told = capsys.readouterr()
-    assert len(told.out.splitlines()) == 1 + 2 * 10
-    lines = told.err.splitlines()
-    assert lines[:2] == [str(tmp_path / f"front_{run}.svg") for run in ("a", "b")]
-    assert {line[: len(str(tmp_path)) + 11] for line in lines[2:]} == {f"skipped: {tmp_path / 'c'}"}
-    assert main(["report", str(tmp_path / "c"), "--table", "csv"]) == 2
-    assert "there is nothing to tell" in capsys.readouterr().err
-    assert main(["report", str(tmp_path / "c"), "--figure", str(tmp_path / "odd.svg")]) == 2
-    assert str(tmp_path / "c") in capsys.readouterr().err
+    assert len(told.out.splitlines()) == 1 + 10
+    assert told.err.splitlines()[1:] == [f"skipped: {tmp_path / 'b'}: nothing was measured in it"]
+    assert main(["report", str(tmp_path / "b"), "--table", "csv"]) == 2
+    assert "nothing was measured in it" in capsys.readouterr().err
+
+
+def test_the_same_run_under_two_names_gives_two_figures(make_points: Make, tmp_path: Path) -> None:
+    runs = [replace(record(make_points(stages=("random",)), "a"), name=name) for name in ("one", "other")]
+    files = paper_figures(runs, tmp_path / "front.svg")
+    assert [file.name for file in files] == ["front_a.svg", "front_other_a.svg"]
+    assert sorted(files) == sorted(tmp_path.iterdir())

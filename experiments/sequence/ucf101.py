@@ -87,7 +87,7 @@ def tables(found: Sequence[Mapping[str, RunRecord]]) -> tuple[pd.DataFrame, pd.D
         levels.append(level)
     pairs = [(PLAIN, name) for name in ENCODERS] + [("mean", name) for name in ENCODERS if name != "mean"]
     for one, other in pairs:
-        difference = seed_differences(of[one], of[other], ("hit_rate@1", "map_at_r"))
+        difference = seed_differences(of[one], of[other], LABELS)
         difference.insert(0, "what", f"{other} - {one}")
         differences.append(difference)
     return pd.concat(levels), pd.concat(differences)

@@ -7,7 +7,8 @@ Official split 1: test clips search the training clips, which are trained on. Ea
 columns: a linear map over the mean of frozen frames, and a CNN over optical flow. Their weights then meet in
 `two_stream`: side by side with equal weights (concat) and with the weight that `choose.py` found (weighted), each in
 one index; and in an index for each stream, lists merged (the indexes `merge…` of concat). `table.csv`: means over
-seeds with 95 % t-intervals; `differences.csv`: each encoder less the pretrained frames, paired over seeds and queries.
+seeds with 95 % t-intervals; `differences.csv`: each encoder less the pretrained frames, and fusions less one another
+and less the frames, paired over seeds and queries; `classes.csv`: hit_rate@1 of each class.
 A finished run is not redone.
 """
 
@@ -49,7 +50,7 @@ STREAMS = {
 }
 # What maps to 128 columns is inside each stream: a head above both would mix their blocks.
 TRAINED = ["head=identity", "sampler.classes=6", "sampler.per_class=4"]
-PLAIN = "rgb, pretrained"
+PLAIN, CONCAT, WEIGHTED = "rgb, pretrained", "two streams, concat", "two streams, weighted"
 
 
 def sized(*frames: str) -> list[str]:
@@ -79,25 +80,32 @@ def records(fixed: Sequence[str], more: Sequence[str]) -> dict[str, RunRecord]:
         files[name] = found[name].folder / "trained" / "weights.safetensors"
         told = found[name].stages["trained"]["training"]
         print(f"{name}: {told['images']} clips in {told['seconds']:.0f} s of training", flush=True)
-    found["two streams, concat"] = run([*fixed, *MERGED, *fused(files, 0.5), *more])
+    found[CONCAT] = run([*fixed, *MERGED, *fused(files, 0.5), *more])
     if RGB_WEIGHT != 0.5:
-        found["two streams, weighted"] = run([*fixed, *fused(files, RGB_WEIGHT), *more])
+        found[WEIGHTED] = run([*fixed, *fused(files, RGB_WEIGHT), *more])
     return found
 
 
-def tables(found: Sequence[Mapping[str, RunRecord]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Levels of every encoder and index, and differences of every encoder to the pretrained frames."""
-    levels, differences = [], []
-    for name in found[0]:
-        mine = [each[name] for each in found]
+def tables(found: Sequence[Mapping[str, RunRecord]]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Levels of every encoder and index, differences between encoders, and hit_rate@1 by class."""
+    of = {name: [each[name] for each in found] for name in found[0]}
+    levels, differences, classes = [], [], []
+    for name, mine in of.items():
         level = over_seeds(pd.concat([record.points for record in mine]), METRICS)
         level.insert(0, "encoder", name)
         levels.append(level)
-        if name != PLAIN:
-            difference = seed_differences([each[PLAIN] for each in found], mine, ("hit_rate@1", "map_at_r"))
-            difference.insert(0, "encoder", name)
-            differences.append(difference)
-    return pd.concat(levels), pd.concat(differences)
+        for record in mine:
+            told = pd.DataFrame(list(record.stages.values())[-1]["by_class"])
+            told.insert(0, "seed", record.seeds["run"])
+            told.insert(0, "encoder", name)
+            classes.append(told)
+    pairs = [(PLAIN, name) for name in of if name != PLAIN]
+    pairs += [(one, other) for one, other in (("rgb", CONCAT), ("rgb", WEIGHTED), (CONCAT, WEIGHTED)) if other in of]
+    for one, other in pairs:
+        difference = seed_differences(of[one], of[other], LABELS)
+        difference.insert(0, "what", f"{other} - {one}")
+        differences.append(difference)
+    return pd.concat(levels), pd.concat(differences), pd.concat(classes)
 
 
 def main() -> None:
@@ -112,9 +120,10 @@ def main() -> None:
     for seed in args.seeds:
         fixed = [*DATA, f"data.root={args.data / 'ucf101_6class_160'}", *READ, f"seed={seed}"]
         found.append(records(fixed, args.overrides))
-        table, differences = tables(found)
+        table, differences, classes = tables(found)
         table.round(5).to_csv(args.out / "table.csv", index=False)
         differences.round(5).to_csv(args.out / "differences.csv", index=False)
+        classes.round(5).to_csv(args.out / "classes.csv", index=False)
         exact = table[(table["index"] == "exact") & (table["k"] == table["k"].min())]
         print(exact[["encoder", "seeds", *METRICS[:4]]].round(4).to_string(index=False), flush=True)
         print(differences.round(4).to_string(index=False), flush=True)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import optuna
 
 SPACE = "space"
+_BEHIND = 1.5  # times as dear as the best known
 _TRIES = 30  # proposals in a row that are known already: then one that is not is drawn, or the search is over
 
 
@@ -82,6 +83,7 @@ class Study:
         self._found: list[tuple[dict[str, str], Worth]] = []
         self._visited: set[str] = set()
         self._at = dict[int, int]()  # space → position of the effort that was best in it
+        self._settled = set[int]()  # spaces of which a trial was searched to its end
         self._open: list[_Open] = []
         self._study = self._opened(file)
         for trial in self._study.get_trials(deepcopy=False):
@@ -125,6 +127,8 @@ class Study:
         self._found += [(self._with_effort(space, settings, position), worth) for position, worth in tried.items()]
         if not trial.state.is_finished():
             self._open.append(_Open(optuna.Trial(self._study, trial._trial_id), space, settings, tried))
+        else:
+            self._settled.add(space)
 
     @property
     def left(self) -> int:
@@ -133,12 +137,13 @@ class Study:
 
     def ask(self) -> Proposal | None:
         """Settings that were not tried before and can be better than what is known; none when none are found."""
-        for one in self._open:
-            if not one.waiting and (position := self._next(one)) is not None:
-                return self._propose(one, position)
+        going = [(one, place) for one in self._open if not one.waiting and (place := self._next(one)) is not None]
+        for one, place in going:
+            if not self._far_behind(one):
+                return self._propose(one, place)
         for attempt in range(2 * _TRIES):
             if attempt >= _TRIES and not self._enqueue_unvisited():
-                return None
+                break
             one = self._drawn()
             if digest(one.settings) in self._visited:
                 self._study.tell(one.trial, state=_state("FAIL"))
@@ -148,7 +153,7 @@ class Study:
             one.trial.set_user_attr("settings", one.settings)
             self._open.append(one)
             return self._propose(one, self._next(one) or 0)
-        return None
+        return self._propose(*going[0]) if going else None
 
     def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]]) -> None:
         """What the settings gave: their operating points; none if they failed."""
@@ -199,6 +204,8 @@ class Study:
         for position, (_, beyond, cost) in one.tried.items():
             low = max(low, position) if beyond > 0 else low
             high = min(high, position) if beyond == 0 or self._too_dear(cost) else high
+            if list(one.tried.values()).count(one.tried[position]) > 1:  # the least effort there is: all below are it
+                low = max(low, position)
         left = range(low + 1, high)
         if not left:
             return None
@@ -214,8 +221,18 @@ class Study:
         least = min((values[0] for _, (kept, _, _) in self._found for values in kept), default=inf)
         return len(self._objective.columns) == 1 and cost >= least
 
+    def _far_behind(self, one: _Open) -> bool:
+        """Within the limits, but much dearer than the best known, and more of its kind was searched: it has to wait.
+
+        It started at the effort that was best in its kind, so lower ones are unlikely to make up for that much; it is
+        gone on with when nothing new is left to try.
+        """
+        kept = [values[0] for worth in one.tried.values() for values in worth[0]]
+        return one.space in self._settled and bool(kept) and self._too_dear(min(kept) / _BEHIND)
+
     def _close(self, one: _Open) -> None:
         self._open.remove(one)
+        self._settled.add(one.space)
         if one.failed:  # it stays unfinished in the file, so that the same command, typed again, tries what failed
             return
         kept = [values for worth in one.tried.values() for values in worth[0]]

@@ -79,6 +79,7 @@ def test_mistakes_name_the_remedy(overrides: list[str], message: str, capsys: py
     assert message in said(capsys, "run", *overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["experiment=evil", "experiment=harmless,evil"])
 @pytest.mark.parametrize(
     ("line", "message"),
@@ -113,6 +114,7 @@ def test_a_config_file_may_not_reach_for_hydra(
     assert [file.name for file in Path().iterdir()] == ["victim.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [[], ["-m"]], ids=["run", "multirun"])
 def test_permission_is_typed_and_nothing_else(
     mode: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -126,6 +128,7 @@ def test_permission_is_typed_and_nothing_else(
     assert not Path("stolen.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_of_two_seeds_runs_both() -> None:
     assert main(["run", "-m", *TINY, "seed=0,1"]) == 0
     records = [json.loads(file.read_text()) for file in Path("runs/adhoc").glob("*/record.json")]
@@ -171,6 +174,7 @@ def own_backend(folder: Path, name: str) -> list[str]:
     return ["--config-dir", str(folder / "conf"), f"allow=[{name}.MyIndex,{name}.Broken]"]
 
 
+@pytest.mark.slow
 def test_an_own_backend_is_swept_strictly_and_asked(apart: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = "cli_own_backend"
     argv = own_backend(apart, name)
@@ -191,6 +195,7 @@ def test_an_own_backend_is_swept_strictly_and_asked(apart: Path, capsys: pytest.
     assert main(["query", str(run), "x.png", "--index", "mine", *allow]) == 0
 
 
+@pytest.mark.slow
 def test_a_foreign_record_runs_nothing(apart: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", *TINY]) == 0
     (file,) = Path("runs/adhoc").glob("*/record.json")

@@ -68,6 +68,7 @@ def test_other_queries_and_other_settings_are_refused(tmp_path: Path) -> None:
         compare_any(tmp_path / "a", tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_runs_of_a_real_configuration_are_one_group_whatever_takes_its_seed_from_theirs(tmp_path: Path) -> None:
     for name, more in (("a", []), ("b", ["miner=semi_hard"])):
         for seed in (0, 1, 2):

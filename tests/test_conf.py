@@ -86,6 +86,7 @@ def test_every_experiment_binds(name: str) -> None:
     assert "# Question:" in text and "# Command:" in text and "# Expected:" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", sorted({f.parent.name for f in FILES}))
 def test_every_option_binds(group: str) -> None:
     for file in sorted((CONF / group).glob("*.yaml")):

@@ -259,6 +259,7 @@ def rows_done(cache: Path) -> int:
     return json.loads(states[0].read_text())["done"] if states else 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_behind_its_last_block(encoder: ImageEncoder, tmp_path: Path) -> None:
     with child(tmp_path, 0.05) as process:
         wait_for(lambda: rows_done(tmp_path) >= 16, process)
@@ -276,6 +277,7 @@ def test_a_killed_run_goes_on_behind_its_last_block(encoder: ImageEncoder, tmp_p
     assert got.embeddings.fingerprint == whole.embeddings.fingerprint
 
 
+@pytest.mark.slow
 def test_two_processes_encode_once(encoder: ImageEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with child(tmp_path, 0.03) as process:
         wait_for(lambda: any(tmp_path.glob("embeddings/*/vectors.npy")), process)

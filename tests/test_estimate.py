@@ -74,6 +74,7 @@ def test_reads_runs_of_this_processor_only(tmp_path: Path) -> None:
     assert earlier_rows(tmp_path / "none", "mine") == []
 
 
+@pytest.mark.slow
 def test_a_run_says_it_once_and_an_up_to_date_one_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))

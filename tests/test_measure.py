@@ -39,6 +39,7 @@ def exact_ids(similarity: Similarity = Similarity.COSINE, depth: int = 5) -> np.
     return gallery.ids[np.argsort(-(q @ g.T), axis=1)[:, :depth]]
 
 
+@pytest.mark.slow
 def test_everything_is_measured_and_in_turn(tmp_path: Path, log: Log) -> None:
     results = ran(tmp_path / "r", "brute", "hnsw", "slow")
     assert list(results) == ["null", "brute", "hnsw", "slow"]
@@ -199,6 +200,7 @@ def test_the_record_says_which_library(tmp_path: Path, log: Log) -> None:
     assert said == {"null": (None, None), "brute": (None, None), "hnsw": ("faiss-cpu", version("faiss-cpu"))}
 
 
+@pytest.mark.slow
 def test_forget_deletes_what_is_named_and_nothing_else(tmp_path: Path, log: Log) -> None:
     from run_measure import INDEXES
 
@@ -281,6 +283,7 @@ FAILURES = {
 }
 
 
+@pytest.mark.slow
 def test_a_failed_index_is_a_row_and_the_others_go_on(tmp_path: Path, log: Log) -> None:
     from run_measure import INDEXES
 

@@ -75,6 +75,7 @@ def test_a_target_out_of_reach_is_measured_at_the_best_effort(tmp_path: Path, lo
     assert [p.effort for p in found.points] == [found.choices[4].effort]
 
 
+@pytest.mark.slow
 def test_clients_ask_at_once(tmp_path: Path, log: Log) -> None:
     import faulty
 

@@ -81,6 +81,7 @@ def test_a_finished_run_is_asked_through_its_merged_index(record: RunRecord) -> 
         chosen(record, again, "given", "merge", -1)
 
 
+@pytest.mark.slow
 def test_blocks_that_nobody_tells_are_a_failed_row(vectors: list[str]) -> None:
     rows = run([*vectors, "search=[exact,merge]", "k=[4]"]).rows  # a run of its own
     failed = [row for row in rows if row["index"] == "merge"]
@@ -89,6 +90,7 @@ def test_blocks_that_nobody_tells_are_a_failed_row(vectors: list[str]) -> None:
     assert {row["status"] for row in rows if row["index"] == "exact"} == {"ok"}
 
 
+@pytest.mark.slow
 def test_the_blocks_of_the_embeddings_reach_the_index(tmp_path: Path) -> None:
     plan = Plan(Similarity.COSINE, [3], 0, 0, Measure(passes=1, max_queries=5, max_seconds=0.1, batch_threads=1))
     merge = Candidate("merge", partial(Merge, index=partial(Exact), factor=40))

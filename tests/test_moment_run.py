@@ -393,6 +393,7 @@ def test_a_run_over_moments(done: RunRecord) -> None:
     assert done.protocol["moment"]["window"] == done.config["data"]["window"] == 2.0
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_moments(done: RunRecord) -> None:
     from rich.console import Console
 
@@ -412,6 +413,7 @@ def test_what_is_shown_of_moments(done: RunRecord) -> None:
     assert "moment_hit_rate_iou0.5_short" in html and remarks[0].replace("'", "&#39;") in html
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_from_starts_anew(done: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {p: p.stat().st_mtime_ns for p in done.folder.rglob("*") if p.is_file() and p.name != ".lock"}
     assert run([*SMALL, *INDEX, *paths(done)]) == done

@@ -110,6 +110,7 @@ def bits(mask, rows, columns):
     return each.transpose(1, 0, 2).reshape(mask.shape[1], -1)[:rows, :columns].astype(bool)
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(st.sampled_from(FAMILIES), st.integers(1, 40), st.integers(1, 300), DIMS, st.integers(0, 99))
 def test_what_float64_keeps_passes_on_both_sides(family, m, n, dim, seed):

@@ -49,6 +49,7 @@ def no_encoding(*args: object) -> None:
     raise AssertionError("encoded")
 
 
+@pytest.mark.slow
 def test_takes_the_embeddings_and_the_configuration(origin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from retrieval_bench import _encode
 
@@ -68,6 +69,7 @@ def test_without_overrides_it_is_that_run(origin: Path) -> None:
     assert run([f"from={origin}", "logger=[]"]) == before
 
 
+@pytest.mark.slow
 def test_lost_embeddings_are_made_again_and_that_is_said(origin: Path) -> None:
     shutil.rmtree("cache/embeddings")
     said: list[str] = []
@@ -149,6 +151,7 @@ def test_another_persons_run_constructs_nothing_foreign(origin: Path) -> None:
         experiment([f"from={origin}"])
 
 
+@pytest.mark.slow
 def test_a_sweep_starts_from_it(origin: Path) -> None:
     assert main(["run", "-m", f"from={origin}", "search=[exact]", "logger=[]", "k=[2],[3]"]) == 0
     assert sorted(RunRecord.load(f.parent).config["k"] for f in Path("runs/adhoc").glob("*/record.json")) == [
@@ -157,6 +160,7 @@ def test_a_sweep_starts_from_it(origin: Path) -> None:
     assert main(["run", "-m", f"from={origin}", "encoder=timm,none"]) == 2
 
 
+@pytest.mark.slow
 def test_data_that_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))

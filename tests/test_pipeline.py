@@ -104,6 +104,7 @@ def test_the_label_metrics_are_those_of_a_plain_script(done: RunRecord) -> None:
     assert row["hit_rate@1"] == row["exact_hit_rate@1"]
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_a_new_index_only_itself(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_second_run_computes_nothing_and_a_new_index_only_itself(
     assert set(again.points["index"]) == {"null", "exact", "ivf", "ivf2"}, "a smaller command loses nothing"
 
 
+@pytest.mark.slow
 def test_force_measures_again(place: Path) -> None:
     first = run([*SMALL, "search=[exact]"])
     second = run([*SMALL, "search=[exact]", "force=true"])
@@ -137,12 +139,14 @@ def test_force_measures_again(place: Path) -> None:
     assert [r["latency_mean_ms"] for r in first.rows] != [r["latency_mean_ms"] for r in second.rows]
 
 
+@pytest.mark.slow
 def test_two_runs_in_one_folder(place: Path) -> None:
     record = run([*SMALL, "search=[exact]"])
     with only_one(record.folder), pytest.raises(RunInUse, match="another process is working in"):
         run([*SMALL, "search=[exact]", "force=true"])
 
 
+@pytest.mark.slow
 def test_k_larger_than_the_gallery(place: Path) -> None:
     with pytest.raises(BadConfig, match=r"k=100 is larger than the gallery \(99 items to find\); type k=\[10\]"):
         run([*SMALL, "k=[100]"])
@@ -162,6 +166,7 @@ def vectors(place: Path, values: np.ndarray, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_vectors_that_cannot_be_searched(place: Path) -> None:
     good = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     bad = good.copy()
@@ -180,12 +185,14 @@ def test_vectors_that_cannot_be_searched(place: Path) -> None:
         run(["data=vectors", "data.gallery=v.npy"])
 
 
+@pytest.mark.slow
 def test_a_gallery_of_one(place: Path) -> None:
     np.save(place / "q.npy", np.ones((3, 4), np.float32))
     record = run(vectors(place, np.ones((1, 4), np.float32), "data.queries=q.npy"))
     assert record.points[record.points["index"] == "exact"]["ann_recall"].tolist() == [1.0] * 3
 
 
+@pytest.mark.slow
 def test_compare_pairs_two_encoders_and_refuses_other_protocols(place: Path) -> None:
     a = run([*SMALL, "search=[exact]"])
     b = run([*SMALL, "search=[exact]", "encoder.model=test_efficientnet"])
@@ -240,6 +247,7 @@ def test_a_killed_run_resumes_to_the_same_record(marker: str, place: Path) -> No
     pd.testing.assert_frame_equal(left, right)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_loses_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from errno import ENOSPC
 
@@ -265,6 +273,7 @@ def test_a_full_disk_is_told_and_loses_nothing(place: Path, monkeypatch: pytest.
     shutil.rmtree(place / "runs")
 
 
+@pytest.mark.slow
 def test_a_lost_figure_and_damaged_notes_are_made_again(place: Path) -> None:
     folder = run([*SMALL, "search=[exact]"]).folder
     told = (folder / "told.json").read_text()
@@ -275,6 +284,7 @@ def test_a_lost_figure_and_damaged_notes_are_made_again(place: Path) -> None:
         assert (folder / "pareto.png").exists() and (folder / "told.json").read_text() == told
 
 
+@pytest.mark.slow
 def test_force_keeps_the_other_indexes(place: Path) -> None:
     first = run([*SMALL, "search=[exact,ivf]", IVF])
     kept = [row for row in first.rows if row["index"] == "ivf"]
@@ -283,6 +293,7 @@ def test_force_keeps_the_other_indexes(place: Path) -> None:
     assert run([*SMALL, "search=[exact,ivf]", IVF]) == second, "nothing is missing"
 
 
+@pytest.mark.slow
 def test_rows_judge_each_half_and_depth_by_itself(place: Path) -> None:
     record = run([*SMALL, "search=[exact]", "k=[3,99]", "cuts=[1,3]"])
     rows = record.points[record.points["index"] == "exact"].set_index(["k", "half"])

@@ -90,6 +90,7 @@ def test_an_answer_loads_neither_torch_nor_what_draws(record: RunRecord, keys: l
     assert np.asarray(Image.open(tmp_path / "1_neighbours.png")).std() > 0
 
 
+@pytest.mark.slow
 def test_without_the_cache_the_answer_is_the_same(record: RunRecord, keys: list[str], tmp_path: Path) -> None:
     file = record.folder / "2.png"
     kept = text(list(asked(record, tmp_path, file)))

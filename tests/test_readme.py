@@ -63,6 +63,7 @@ def test_the_readme_has_commands() -> None:
     assert len(RUNS) > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in RUNS if "from=" not in c and "my_conf" not in c and " -m " not in c])
 def test_a_run_of_the_readme_is_composed(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([word for word in words(command) if word != "--cfg"] + ["--cfg"]) == 0

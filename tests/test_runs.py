@@ -48,6 +48,7 @@ def test_load_runs_tells_trainings_apart_and_older_runs_by_their_configuration(t
     ]
 
 
+@pytest.mark.slow
 def test_every_row_of_a_run_has_them_and_rows_that_lack_them_are_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ def no_worker(self: object, limits: object) -> None:
     raise AssertionError("a worker was started")
 
 
+@pytest.mark.slow
 def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))

@@ -53,6 +53,33 @@ def test_the_best_of_the_grid_in_a_quarter_of_it(seed: int, tmp_path: Path) -> N
     assert settings == best_of_grid() and values == (point(settings)["latency_p50_ms"],)
 
 
+def test_efforts_below_the_least_that_an_index_knows_are_not_tried(tmp_path: Path) -> None:
+    space = [{"m": Choice(("8",)), "efforts": Choice(EFFORTS, True, True)}]
+    study, tried = Study(tmp_path / "journal", space, WANTED, 8, 1, 0), []
+    while study.left and (proposal := study.ask()) is not None:
+        tried.append(EFFORTS.index(proposal.settings["efforts"]))
+        study.tell(proposal, [{"latency_p50_ms": 1.0 + max(4, tried[-1]), "ann_loss_map_at_r": 0.0}])
+    assert tried == [4, 3], "ef of HNSW is never below k: 3 is measured as 4, and so are 0 to 2"
+
+
+def test_what_is_far_behind_waits_until_nothing_new_is_left(tmp_path: Path) -> None:
+    space = [{"m": Choice(("1", "2", "3", "4", "5", "6"), True), "efforts": Choice(EFFORTS, True, True)}]
+    study, tried = Study(tmp_path / "journal", space, WANTED, 48, 2, 0), []
+    while study.left and (proposal := study.ask()) is not None:
+        m, effort = proposal.settings["m"], EFFORTS.index(proposal.settings["efforts"])
+        tried.append(m)
+        loss = 0.0 if effort >= 2 else 1.0
+        study.tell(proposal, [{"latency_p50_ms": (1.0 if m == "4" else 20.0) + effort, "ann_loss_map_at_r": loss}])
+    [(settings, values)] = study.best()
+    assert settings == {"m": "4", "efforts": "[4]"} and values == (3.0,)
+    new = list(dict.fromkeys(tried))
+    assert sorted(new) == ["1", "2", "3", "4", "5", "6"]
+    before = tried[: tried.index(new[-1]) + 1]
+    aside = [m for m in new if m != "4" and new.index(m) > max(0, new.index("4"))]
+    assert len(aside) >= 2, "the seed draws the best early enough"
+    assert all(before.count(m) == 1 for m in aside) and all(tried.count(m) > 1 for m in aside)
+
+
 def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     first = Study(tmp_path / "journal", SPACES, WANTED, 8, 2, 0)
     before = []

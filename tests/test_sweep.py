@@ -40,6 +40,7 @@ def jobs() -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_a_row_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     command = ["run", "-m", *TINY, "k=[2],[500]", "seed=0"]  # 100 items: 500 neighbours are not there
     assert main(command) == 1
@@ -73,6 +74,7 @@ def test_mistakes_are_told_before_the_first_job(
     assert not Path("runs/adhoc").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(file.stem for file in (CONF / "sweep").glob("*.yaml")))
 def test_every_sweep_binds(name: str) -> None:
     head = (CONF / "sweep" / f"{name}.yaml").read_text()
@@ -82,6 +84,7 @@ def test_every_sweep_binds(name: str) -> None:
     assert first["name"] == name and (len(jobs) > 1 or name == "cheapest_index")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["joblib", "local_processes", "slurm", "ray_cluster"])
 def test_every_launcher_composes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval_bench.guard._need_plugin", lambda target: None)  # most are not installed

@@ -22,6 +22,7 @@ TINY = ["data=digits", "encoder=timm", "encoder.model=test_resnet", "encoder.wei
 TINY += ["data.n_test=100", "measure.max_queries=20", "measure.passes=1", "logger=[csv]", "search=[exact]"]
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_drawn_is_a_warning_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -79,6 +79,7 @@ def test_a_second_run_trains_nothing(done: RunRecord, monkeypatch: pytest.Monkey
     assert run([*TRAIN, *folders, "trainer.checkpoint_minutes=1"]) == done, "how often is no matter of numbers"
 
 
+@pytest.mark.slow
 def test_its_weights_are_taken_back_with_all_that_decides_vectors(place: Path) -> None:
     first = run([*TRAIN, "stage=[trained]", "encoder.mean=[0.2,0.3,0.4]", "encoder.input_size=40", "pool=gem"])
     weights = first.folder / "trained" / "weights.safetensors"
@@ -99,6 +100,7 @@ def test_a_head_or_backbone_that_does_not_fit_is_told(done: RunRecord, place: Pa
         run([*TRAIN, "stage=[pretrained]", weights, "encoder.model=test_efficientnet"])
 
 
+@pytest.mark.slow
 def test_another_run_starts_from_its_embeddings_or_its_weights(done: RunRecord, place: Path) -> None:
     for cache in (done.folder.parents[2] / "cache", place / "empty"):
         again = run([f"from={done.folder}", "search=[hnsw]", f"paths.cache={cache}", f"paths.runs={place / 'runs'}"])
@@ -119,6 +121,7 @@ def test_a_trained_run_answers_questions(
     assert data.gallery().keys[7] in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_decides_numbers_decides_where_a_training_is_kept(place: Path) -> None:
     overrides = [*TRAIN, "stage=[trained]", "trainer.epochs=1", "trainer.validate=false", "sampler.batches=1"]
     for more in ([], ["encoder.input_size=40"], ["encoder.std=[0.2,0.2,0.2]"], ["loss=supcon"], ["similarity=dot"]):
@@ -126,6 +129,7 @@ def test_what_decides_numbers_decides_where_a_training_is_kept(place: Path) -> N
     assert len(list((place / "cache" / "trained").glob("*/weights.safetensors"))) == 5
 
 
+@pytest.mark.slow
 def test_the_seed_decides(done: RunRecord, place: Path) -> None:
     same, other = run(TRAIN), run([*TRAIN, "seed=1"])
     mine = (done.folder / "trained" / "weights.safetensors").read_bytes()
@@ -133,6 +137,7 @@ def test_the_seed_decides(done: RunRecord, place: Path) -> None:
     assert (other.folder / "trained" / "weights.safetensors").read_bytes() != mine
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_epoch_is_taken(place: Path) -> None:
     record = run([*TRAIN, "trainer.validate=false", "stage=[trained]"])
     training = record.stages["trained"]["training"]
@@ -140,6 +145,7 @@ def test_without_validation_the_last_epoch_is_taken(place: Path) -> None:
     assert not any(name.startswith("val_") for name in training["history"][0])
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay(place: Path) -> None:
     record = run([*TRAIN, "trainer.frozen=[conv1,layer1,layer2.0.bn1]", "stage=[trained]"])
     trained = load_file(record.folder / "trained" / "weights.safetensors")
@@ -151,6 +157,7 @@ def test_frozen_parts_stay(place: Path) -> None:
         run([*TRAIN, "trainer.frozen=[blocks]", "stage=[trained]"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validate", [True, False])
 def test_the_moving_average_is_what_is_validated_and_kept(
     validate: bool, place: Path, monkeypatch: pytest.MonkeyPatch
@@ -182,6 +189,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(
             torch.testing.assert_close(model({"image": (images.float() - mean) / std}), vectors, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [True, False])
 def test_running_statistics_move_only_where_they_may(frozen: bool, place: Path) -> None:
     record = run([*TRAIN, f"trainer.freeze_batch_norm={frozen}", "stage=[trained]", "trainer.epochs=1"])
@@ -221,6 +229,7 @@ def test_embeddings_that_are_no_numbers_stop_it_before_a_miner_fails(miner: str,
         run([*TRAIN, *fast, "loss=triplet", *([] if miner == "none" else [f"miner={miner}"])])
 
 
+@pytest.mark.slow
 def test_the_model_card_tells_what_was_measured(place: Path) -> None:
     record = run([*TRAIN, "stage=[trained]", "trainer.validate=false", "trainer.epochs=1"])
     front = (record.folder / "trained" / "model_card.md").read_text().split("---\n")[1]

@@ -48,6 +48,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> RunRecord:
     return run([*SMALL, *FROZEN, "stage=[pretrained,trained]", *where])
 
 
+@pytest.mark.slow
 def test_above_frozen_frames_no_frame_is_encoded_again(frozen: RunRecord, cache: Path) -> None:
     record = frozen
     assert not (cache / "pixels").exists(), "vectors of frames are trained on, no pixels"
@@ -70,6 +71,7 @@ def test_above_frozen_frames_no_frame_is_encoded_again(frozen: RunRecord, cache:
     np.testing.assert_array_equal(mine[columns].to_numpy(), theirs[columns].to_numpy())
 
 
+@pytest.mark.slow
 def test_weights_above_an_earlier_layer_are_taken_back() -> None:
     lower = [*SMALL, *FROZEN, "encoder.frame.layer=layer2", "encoder.over.residual=false", "encoder.over.out=12"]
     made = experiment([*lower, "stage=[trained]"])
@@ -97,6 +99,7 @@ def test_validation_ignores_the_whole_group_of_a_query() -> None:
     assert found["hit_rate@1"] == (labels[scores.argmax(axis=1)] == labels).mean() > 0
 
 
+@pytest.mark.slow
 def test_vectors_of_another_engine_are_another_training(frozen: RunRecord) -> None:
     one = frozen.stages["trained"]["training"]["key"]
     assert run([*SMALL, *FROZEN, "stage=[trained]"]).stages["trained"]["training"]["key"] == one
@@ -141,6 +144,7 @@ def test_frames_are_trained_through(cache: Path) -> None:
     assert (cache / "pixels").is_dir()
 
 
+@pytest.mark.slow
 def test_two_streams_are_trained_together(cache: Path) -> None:
     tiny = [each.replace("encoder.", f"encoder.{name}.") for name in ("rgb", "flow") for each in TINY[:2]]
     overs = ["encoder.rgb.over.out=8", "encoder.flow.over.out=8", "head=identity"]

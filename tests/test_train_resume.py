@@ -101,6 +101,7 @@ def test_two_processes_train_what_one_does(place: Path) -> None:
         torch.testing.assert_close(files[1][name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_a_damaged_or_foreign_checkpoint_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = [*TRAIN, "stage=[trained]", "trainer.checkpoint_minutes=0.0001"]
 

@@ -84,6 +84,7 @@ def test_terminal_and_page_tell_both(record: RunRecord) -> None:
     assert "reading and encoding one query takes" in told
 
 
+@pytest.mark.slow
 def test_it_is_measured_once(record: RunRecord, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*given: object) -> None:
         raise AssertionError("measured again")

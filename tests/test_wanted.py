@@ -44,6 +44,7 @@ def choices(record: RunRecord) -> list[dict]:
     return record.stages["given"]["choices"]
 
 
+@pytest.mark.slow
 def test_a_target_chooses_and_reports_on_the_other_half(vectors: list[str], started: list[str]) -> None:
     command = [*vectors, "search=[exact,ivf]", *IVF, TARGET]
     record = run(command)
@@ -79,6 +80,7 @@ def test_a_target_out_of_reach_is_told(vectors: list[str]) -> None:
         assert choice["tried"][str(choice["effort"])] == 1.0
 
 
+@pytest.mark.slow
 def test_break_even_is_measured_over_smaller_galleries(vectors: list[str], started: list[str]) -> None:
     command = [*vectors, "search=[exact,ivf]", *IVF, TARGET, "target.break_even=true"]
     record = run(command)
@@ -110,6 +112,7 @@ def test_a_secret_in_a_configuration_is_refused_and_not_repeated(vectors: list[s
     experiment([*vectors, "search=[milvus]", "search.milvus.uri=http://host:19530", "search.milvus.token_env=TOKEN"])
 
 
+@pytest.mark.slow
 def test_clients_are_added_to_a_finished_run(vectors: list[str], started: list[str]) -> None:
     plain = run([*vectors, "search=[exact]"])
     assert "qps_clients" not in plain.points.columns

@@ -353,6 +353,7 @@ def test_a_data_set_fetches_itself(server: Server, tmp_path: Path) -> None:
     assert server.asked == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cifar")
 def test_prepare_fetches_what_may_be_fetched(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

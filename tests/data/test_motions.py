@@ -49,6 +49,7 @@ def where(shot, point, time):
     return np.linalg.solve(affine[:, :2], np.array(point) - affine[:, 2])
 
 
+@pytest.mark.slow
 def test_every_photograph_serves_every_class_alike(small):
     for items, n, number in ((small.train(), 8, 1), (small.validation(), 3, 2), (small.gallery(), 5, 2)):
         cells, counts = np.unique(np.stack([items.labels, items.groups]), axis=1, return_counts=True)
@@ -59,6 +60,7 @@ def test_every_photograph_serves_every_class_alike(small):
             assert [name for names in PHOTOGRAPHS.values() for name in names][group] == photograph
 
 
+@pytest.mark.slow
 def test_parts_share_no_photograph_and_the_querys_is_ignored(small):
     groups = [set(items.groups.tolist()) for items in (small.train(), small.validation(), small.gallery())]
     assert sum(map(len, groups)) == len(set.union(*groups)) == 16

@@ -78,6 +78,7 @@ def test_a_kept_graph_is_opened_without_its_encoder(encoder: ImageEncoder, image
     assert disagreement(np.stack([kept.one(image) for image in images]), expected) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["no weights", "short weights", "short graph"])
 def test_a_damaged_graph_is_converted_again(
     damage: str, encoder: ImageEncoder, images: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture

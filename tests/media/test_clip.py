@@ -257,6 +257,7 @@ def some_videos(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_kill_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     folder, log = some_videos(tmp_path / "videos"), tmp_path / "log"
     process = child(folder, tmp_path / "cache", log, 0.1)
@@ -275,6 +276,7 @@ def test_a_kill_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert resumed == clean and len(clean) == 6 + 2
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_disturb_each_other(tmp_path: Path) -> None:
     folder = some_videos(tmp_path / "videos")
     both = [child(folder, tmp_path / "cache", tmp_path / f"log{i}", 0.01) for i in range(2)]

@@ -44,10 +44,12 @@ def test_votes_alone_need_more_neighbours(dropped: float, expected: list) -> Non
     assert means(answers(made(), Moments(rerank=False), 50, dropped)) == expected
 
 
+@pytest.mark.slow
 def test_offsets_alone_place_clips_of_another_speed_worse() -> None:
     assert means(answers(made(), Moments(fastest=1.0))) == [1.0, 0.9125, 0.871, 1.0]
 
 
+@pytest.mark.slow
 def test_missed_neighbours_are_missed() -> None:
     exact, poor = (lists(made(), 50, dropped, 1) for dropped in (0.0, 0.9))
     rows = [np.concatenate([found for found, _ in side]) for side in (exact, poor)]

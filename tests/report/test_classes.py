@@ -22,6 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_classes_are_those_of_their_queries() -> None:
     record = run(DIGITS)
@@ -48,6 +49,7 @@ def test_classes_are_those_of_their_queries() -> None:
         assert f"<tr><th>{name}</th><td>{n}</td><td>{cells[0]}</td></tr>" in html
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cache")
 def test_nothing_is_told_of_many_classes_or_without_the_metric() -> None:
     record = run([*DIGITS, "metric=[map_at_r]"])

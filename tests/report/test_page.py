@@ -78,6 +78,7 @@ def words(read: Page) -> str:
     return " ".join(read.text.split())
 
 
+@pytest.mark.slow
 def test_one_run_is_told_whole(points: pd.DataFrame) -> None:
     read = Page(page([record(points)]))
     text = words(read)
@@ -93,6 +94,7 @@ def test_one_run_is_told_whole(points: pd.DataFrame) -> None:
     assert read.tags.count("nav") == 0
 
 
+@pytest.mark.slow
 def test_it_needs_no_script_and_loads_nothing(points: pd.DataFrame) -> None:
     html = page([record(points), record(points)])
     read = Page(html)
@@ -197,6 +199,7 @@ def test_smaller_galleries_and_the_theory_are_drawn_from_their_tables(points: pd
     assert "probes 4" in words(read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"PAR1 cut off", b"", None])
 def test_tables_that_cannot_be_read_or_are_older_are_left_out(
     points: pd.DataFrame, tmp_path: Path, content: bytes | None
@@ -258,6 +261,7 @@ def test_a_sweep_over_losses_is_grouped_by_them_and_unlike_protocols_stay_apart(
     assert table.split().count("0.651") == 3 and [table.split().count(run) for run in "abcd"] == [1, 1, 1, 0]
 
 
+@pytest.mark.slow
 def test_half_written_and_older_records_are_named_and_the_others_told(points: pd.DataFrame, tmp_path: Path) -> None:
     good = record(points, tmp_path / "a")
     write_json(tmp_path / "a" / "record.json", good.to_json())
@@ -273,6 +277,7 @@ def test_half_written_and_older_records_are_named_and_the_others_told(points: pd
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_page_that_was_there(
     points: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +293,7 @@ def test_a_full_disk_leaves_the_page_that_was_there(
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
 
 
+@pytest.mark.slow
 def test_points_of_tables_and_figures_share_their_keys(make_points: Make) -> None:
     html = page([record(make_points(stages=("random",)))])
     rows = set(re.findall(r'<tr class="[^"]*" data-point="(\w+)"', html))
@@ -296,6 +302,7 @@ def test_points_of_tables_and_figures_share_their_keys(make_points: Make) -> Non
     assert "<title>hnsw ef 64&#10;ann_recall 0.979 ±.004&#10;p50 0.131 ±.004 ms" in html.replace("\n", "&#10;")
 
 
+@pytest.mark.slow
 def test_latencies_are_drawn_from_the_times_of_queries(points: pd.DataFrame, tmp_path: Path) -> None:
     key = {"stage": "random", "index": "hnsw", "index_params": "{}", "effort": 16.0, "k": 10}
     times = pd.DataFrame({"pass": [-1, 0, 0, 1], "ns": [np.nan, 1e5, 2e5, 3e5]}).assign(**key)
@@ -321,6 +328,7 @@ def test_runs_of_one_protocol_share_a_table_and_seeds_are_averaged(points: pd.Da
     assert "Over seeds" not in alone and alone.count("All operating points") == 2, "unlike protocols share no table"
 
 
+@pytest.mark.slow
 def test_of_many_runs_less_is_shown(make_points: Make) -> None:
     points = make_points(stages=("random",))
     runs = [record(points, Path("runs/adhoc") / f"r{i}") for i in range(7)]
@@ -343,6 +351,7 @@ def many(make_points: Make) -> pd.DataFrame:
     return found
 
 
+@pytest.mark.slow
 def test_of_very_many_runs_the_common_tables_are_left(make_points: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     points = make_points(stages=("random",))
     runs = [record(points, Path("runs/adhoc") / f"r{i}") for i in range(4)]

@@ -444,6 +444,7 @@ def harness(folder: Path, candidates: list[Candidate], similarity: Similarity) -
     return {result.build["index"]: result.build for result in results}
 
 
+@pytest.mark.slow
 def test_a_missing_library_is_a_failed_row_with_the_install_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

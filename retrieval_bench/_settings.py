@@ -11,7 +11,7 @@ Row = dict[str, Any]
 _NOT_SCIENCE = ("name", "paths", "force", "strict", "allow", "logger")
 # Not settings: counts and checks of the results, what was measured with the clock, and what a training found.
 _FOUND: tuple[str, ...] = ("tie_bounds", "nothing_relevant", "unreadable", "stored_neighbours", "by_class")
-_FOUND += ("encode_ms", "disagreement", "training", "truncated", "video")
+_FOUND += ("encode_ms", "disagreement", "graph", "training", "truncated", "video", "collapse", "choices", "break_even")
 
 
 def science(config: Mapping[str, Any]) -> Row:

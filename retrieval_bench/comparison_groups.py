@@ -75,14 +75,16 @@ def compare_groups(
 def _told(tables: list[pd.DataFrame]) -> dict[str, Any]:
     """What the comparisons of all seeds say beside their rows: any difference between runs, and mean costs."""
     differs: dict[str, Any] = {}
+    machines: dict[str, Any] = {}
     for table in reversed(tables):
         differs |= table.attrs["differs"]
+        machines |= table.attrs["machine_differs"]
     costs: dict[tuple[str, str], list[Row]] = {}
     for row in (row for table in tables for row in table.attrs["costs"]):
         costs.setdefault((row["stage"], row["index"]), []).append(row)
     return {
         "differs": differs,
-        "machine_differs": any(table.attrs["machine_differs"] for table in tables),
+        "machine_differs": machines,
         "costs": [_mean_costs(rows) for rows in costs.values()],
     }
 

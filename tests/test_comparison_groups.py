@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from retrieval_bench.cli import composed
+from retrieval_bench.commands import main
 from retrieval_bench.comparison_groups import _over, compare_any
 from retrieval_bench.errors import BadConfig, UnlikeProtocols
 from retrieval_bench.runs import found_runs, one_a_seed, seed_groups
@@ -43,6 +44,17 @@ def test_the_interval_is_students_over_the_differences_of_the_seeds(tmp_path: Pa
     np.testing.assert_allclose(row["p"], 0.0741799, rtol=1e-5)  # of t = 2 √3, two degrees of freedom
     assert row["n"] == 3 and found.attrs["seeds"] == [0, 1, 2]
     assert found.attrs["differs"]["loss"] == ["a", "b"]
+
+
+@pytest.mark.parametrize("other", ["one", "two"])
+def test_the_command_shows_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str) -> None:
+    for seed in (0, 1):
+        write(tmp_path / "a", seed, 0.5, environment={"cpu": "one"})
+        write(tmp_path / "b", seed, 0.75, environment={"cpu": other if seed else "one"})
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "b = 2 seeds of b0 against a = 2 seeds of a0" in told and "hit_rate@1" in told
+    assert ("unlike machines: cpu: one → two" in told) == (other == "two")
 
 
 def test_seeds_that_one_side_lacks_are_named_and_one_in_common_is_too_few(tmp_path: Path) -> None:

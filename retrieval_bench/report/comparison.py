@@ -28,7 +28,7 @@ BETTER = {
     "not comparable: other machine": "machine",
 }
 NOTES = (
-    "b − a: over the same queries, with its 95 % interval. p: Holm-corrected for all comparisons.",
+    "b − a: over the same queries, with its 95 % interval. p: Holm-corrected, the encoder and indexes apart.",
     "least: smallest true difference that would be found in 80 % of cases.",
     "better –: no difference was found, which is not to say that there is none.",
 )

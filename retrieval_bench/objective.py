@@ -74,6 +74,13 @@ class Objective:
             name.startswith((*COSTS, *BUILT)) for name in limited
         )
 
+    def same(self, one: Worth, other: Worth) -> bool:
+        """Whether two efforts of an index are one measurement, as that of HNSW is below k: clocks do not repeat.
+
+        What is no time may well repeat, such as the candidates of two efforts that both reach all of them.
+        """
+        return one == other and any(name.startswith("latency_") for name in self.columns)
+
     def worth(self, rows: Sequence[Mapping[str, Any]]) -> Worth:
         """Of a trial's operating points, as `Worth`; smaller is better, and a violation of 0 means that some keep all.
 

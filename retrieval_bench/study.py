@@ -125,6 +125,9 @@ class Study:
         tried = {int(k): (list(map(tuple, w[0])), *w[1:]) for k, w in trial.user_attrs.get("tried", {}).items()}
         self._visited.add(digest(settings))
         self._found += [(self._with_effort(space, settings, position), worth) for position, worth in tried.items()]
+        for position, worth in tried.items():
+            if worth[1] == 0 and self._keys[space] is not None:
+                self._at[space] = position
         if not trial.state.is_finished():
             self._open.append(_Open(optuna.Trial(self._study, trial._trial_id), space, settings, tried))
         else:
@@ -201,11 +204,10 @@ class Study:
         if not isinstance(choice, Choice):
             return None if one.tried else 0
         low, high = -1, len(choice.values)
-        for position, (_, beyond, cost) in one.tried.items():
-            low = max(low, position) if beyond > 0 else low
-            high = min(high, position) if beyond == 0 or self._too_dear(cost) else high
-            if list(one.tried.values()).count(one.tried[position]) > 1:  # the least effort there is: all below are it
-                low = max(low, position)
+        for position, worth in one.tried.items():
+            twice = any(self._objective.same(worth, other) for at, other in one.tried.items() if at != position)
+            low = max(low, position) if worth[1] > 0 or twice else low  # twice: all efforts below are the same
+            high = min(high, position) if worth[1] == 0 or self._too_dear(worth[2]) else high
         left = range(low + 1, high)
         if not left:
             return None
@@ -222,11 +224,7 @@ class Study:
         return len(self._objective.columns) == 1 and cost >= least
 
     def _far_behind(self, one: _Open) -> bool:
-        """Within the limits, but much dearer than the best known, and more of its kind was searched: it has to wait.
-
-        It started at the effort that was best in its kind, so lower ones are unlikely to make up for that much; it is
-        gone on with when nothing new is left to try.
-        """
+        """Within the limits at what was the best effort of its kind, but much dearer than the best known: it waits."""
         kept = [values[0] for worth in one.tried.values() for values in worth[0]]
         return one.space in self._settled and bool(kept) and self._too_dear(min(kept) / _BEHIND)
 

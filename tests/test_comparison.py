@@ -196,10 +196,10 @@ def test_indexes_match_by_name_and_by_parameters_where_that_is_unclear(run) -> N
 
 def test_what_was_measured_is_no_setting_that_differs(run) -> None:
     def stage(precision: str, found: float) -> dict[str, Any]:
-        engine = {"engine": "openvino", "precision": precision, "disagreement": found}
-        return {
-            "pretrained": {"dim": 8, "engine": engine, "encode_ms": found, "tie_bounds": {"hit_rate@1": [0, found]}}
-        }
+        engine = {"engine": "openvino", "precision": precision, "disagreement": found, "graph": precision}
+        told = {"encode_ms": found, "tie_bounds": {"hit_rate@1": [0, found]}, "collapse": {"mean_cosine": found}}
+        told |= {"choices": [{"index": "hnsw", "tried": {"16": found}}], "break_even": [{"size": found}]}
+        return {"pretrained": {"dim": 8, "engine": engine, **told}}
 
     a, b = (run(name, quality(0, 0.5), stages=stage(p, x)) for name, p, x in (("a", "fp32", 0.1), ("b", "bf16", 0.2)))
     assert set(compare(a, b).attrs["differs"]) == {"encoder.model", "stage.engine.precision"}

@@ -62,6 +62,32 @@ def test_efforts_below_the_least_that_an_index_knows_are_not_tried(tmp_path: Pat
     assert tried == [4, 3], "ef of HNSW is never below k: 3 is measured as 4, and so are 0 to 2"
 
 
+def test_costs_that_are_no_times_may_repeat(tmp_path: Path) -> None:
+    space = [{"m": Choice(("8",)), "efforts": Choice(EFFORTS, True, True)}]
+    wanted = Objective(("candidate_fraction",), {"ann_loss_map_at_r": 0.01})
+    study = Study(tmp_path / "journal", space, wanted, 8, 1, 0)
+    while study.left and (proposal := study.ask()) is not None:
+        effort = EFFORTS.index(proposal.settings["efforts"])
+        study.tell(proposal, [{"candidate_fraction": min(1.0, (effort + 1) / 3), "ann_loss_map_at_r": 0.0}])
+    [(settings, values)] = study.best()
+    assert settings["efforts"] == "[1]" and values == (1 / 3,), "efforts from 2 on all reach everything"
+
+
+def test_what_goes_on_knows_the_best_effort_of_a_kind(tmp_path: Path) -> None:
+    space = [{"m": Choice(("1", "2", "3"), True), "efforts": Choice(EFFORTS, True, True)}]
+
+    def go_on(evaluations: int) -> list[int]:
+        study, tried = Study(tmp_path / "journal", space, WANTED, evaluations, 1, 0), []
+        while study.left and (proposal := study.ask()) is not None:
+            tried.append(EFFORTS.index(proposal.settings["efforts"]))
+            loss = 0.0 if tried[-1] >= 6 else 1.0
+            study.tell(proposal, [{"latency_p50_ms": 9.0 - study.left / 10 + tried[-1], "ann_loss_map_at_r": loss}])
+        return tried
+
+    assert go_on(3) == [4, 6, 5]
+    assert go_on(4) == [6], "and not the middle, 4"
+
+
 def test_what_is_far_behind_waits_until_nothing_new_is_left(tmp_path: Path) -> None:
     space = [{"m": Choice(("1", "2", "3", "4", "5", "6"), True), "efforts": Choice(EFFORTS, True, True)}]
     study, tried = Study(tmp_path / "journal", space, WANTED, 48, 2, 0), []

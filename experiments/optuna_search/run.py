@@ -1,7 +1,7 @@
 """A search by Optuna against the grid: the fastest index within a loss of map_at_r, in a quarter of its evaluations.
 
     python experiments/optuna_search/run.py             measures the grid once (grid.csv), then searches it with 5 seeds
-    python experiments/optuna_search/run.py --replay    searches the grid.csv that is there
+    python experiments/optuna_search/run.py --replay    searches the grid.csv that is there; --seeds 15: with more seeds
 
 An evaluation is one operating point: one index, its build parameters, one effort. The grid is measured by one
 run, all indexes in turn; a search is told the measured points, so that five seeds see the same machine.
@@ -99,13 +99,14 @@ def searched(grid: pd.DataFrame, seed: int) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--replay", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5, help="searches; the table holds all of them")
     parser.add_argument("overrides", nargs="*", default=["data=glyphs", "k=[120]", "measure.max_queries=300"])
     args = parser.parse_args()
     if not args.replay:
         measured(args.overrides).to_csv(HERE / "grid.csv", index=False, float_format="%.5g")
     typed = {name: str for build in BUILDS.values() for name in [*build, "efforts"]}
     grid = pd.read_csv(HERE / "grid.csv", dtype=typed)
-    table = pd.DataFrame([searched(grid, seed) for seed in range(5)])
+    table = pd.DataFrame([searched(grid, seed) for seed in range(args.seeds)])
     table.to_csv(HERE / "table.csv", index=False, float_format="%.5g")
     print(table.to_string(index=False))
     assert table["within"].all() and (table["evaluations"] <= table["grid"] // 4).all()

@@ -21,6 +21,11 @@ def record(points: pd.DataFrame, run: str = "a", folder: Path = Path("a")) -> Ru
     return RunRecord(run, "adhoc", {}, {"data": "glyphs"}, "f", {}, {"run": 0}, {}, rows, folder=folder)
 
 
+def keep(folder: Path, points: pd.DataFrame, *runs: str) -> None:
+    for run in runs:
+        write_json(folder / run / "record.json", record(points, run).to_json())
+
+
 def test_markdown_has_a_line_a_point(make_points: Make) -> None:
     lines = paper_tables([record(make_points(stages=("random",)))], TableForm.MARKDOWN).splitlines()
     assert lines[0].startswith(
@@ -68,8 +73,7 @@ def test_the_command_prints_tables_and_names_figures(
     make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = make_points(stages=("random",))
-    for run in ("a", "b"):
-        write_json(tmp_path / run / "record.json", record(points, run).to_json())
+    keep(tmp_path, points, "a", "b")
     assert main(["report", str(tmp_path), "--table", "csv", "--figure", str(tmp_path / "front.svg")]) == 0
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 1 + 2 * 10
@@ -92,11 +96,10 @@ def test_an_odd_record_is_named_once_and_the_others_are_told(
     make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], column: str, form: TableForm
 ) -> None:
     points, (value, drawn) = make_points(stages=("random",)), ODD[column]
-    for run in ("a", "b"):
-        write_json(tmp_path / run / "record.json", record(points, run).to_json())
+    keep(tmp_path, points, "a", "b")
     assert main(["report", str(tmp_path), "--table", form]) == 0
     sound = capsys.readouterr().out
-    write_json(tmp_path / "c" / "record.json", record(points.assign(**{column: value}), "c").to_json())
+    keep(tmp_path, points.assign(**{column: value}), "c")
     assert main(["report", str(tmp_path), "--table", form, "--figure", str(tmp_path / "front.svg")]) == 0
     told = capsys.readouterr()
     assert told.out == sound
@@ -111,8 +114,7 @@ def test_a_missing_column_is_told_once_for_all_runs_that_lack_it(
     make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     points = make_points(stages=("random",))
-    for run in ("a", "b"):
-        write_json(tmp_path / run / "record.json", record(points, run).to_json())
+    keep(tmp_path, points, "a", "b")
     assert main(["report", str(tmp_path), "--figure", str(tmp_path / "front.svg"), "--metric", "recal"]) == 2
     told = capsys.readouterr().err
     assert told.count("no numeric column 'recal'") == 1 and told.count("--metric") == 1
@@ -121,8 +123,8 @@ def test_a_missing_column_is_told_once_for_all_runs_that_lack_it(
 
 def test_runs_without_points_are_named(make_points: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     points = make_points(stages=("random",))
-    write_json(tmp_path / "a" / "record.json", record(points, "a").to_json())
-    write_json(tmp_path / "b" / "record.json", record(points[points["index"] == "null"], "b").to_json())
+    keep(tmp_path, points, "a")
+    keep(tmp_path, points[points["index"] == "null"], "b")
     assert main(["report", str(tmp_path), "--table", "csv", "--figure", str(tmp_path / "front.svg")]) == 0
     told = capsys.readouterr()
     assert len(told.out.splitlines()) == 1 + 10

@@ -150,4 +150,16 @@ def import_openvino() -> Any:
     finally:
         if hidden:
             del sys.modules[telemetry]
+    _leave_open()
     return openvino
+
+
+def _leave_open() -> None:
+    """Point Abseil's log handler, which comes with OpenVINO, at the process's own stderr.
+
+    It keeps the `sys.stderr` of its import, in a notebook the page's. When logging is set up anew, as Hydra does for
+    each job of a sweep, it closes that one if `sys.stderr` is another by then: the notebook would be silent.
+    """
+    logging = sys.modules.get("absl.logging")
+    if logging is not None:
+        logging.get_absl_handler().python_handler.setStream(sys.__stderr__)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,9 +165,27 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_openvino_is_imported_without_its_usage_statistics() -> None:
-    import sys
-
     from retrieval_bench.encoder._openvino import import_openvino
 
     import_openvino()
     assert "openvino_telemetry" not in sys.modules
+
+
+def test_a_redirected_stderr_stays_open_when_logging_is_set_up_anew() -> None:
+    """In a process of its own: only the first import of Abseil's log handler takes the stream."""
+    pytest.importorskip("absl")  # comes with TensorBoard; OpenVINO imports it where it is
+    body = """
+import io, logging.config, sys
+from contextlib import redirect_stderr
+from retrieval_bench.encoder._openvino import import_openvino
+
+page = io.StringIO()
+with redirect_stderr(page):  # as a notebook does
+    import_openvino()
+    assert "absl.logging" in sys.modules
+    with redirect_stderr(io.StringIO()):  # as %%capture does
+        logging.config.dictConfig({"version": 1})  # as Hydra does for every job of a sweep
+assert not page.closed
+"""
+    done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -80,6 +80,9 @@ class OptunaSweeper(Sweeper):
         if self.launcher is None:
             raise RuntimeError("Hydra calls `setup` before `sweep`")
         study = Study(file, spaces, Objective(*self._asked), *self._counts)
+        if study.earlier is not None and self._changed(fixed, *study.earlier):
+            _log.warning("the data or the encoder changed since the earlier evaluations; the search begins anew")
+            study = Study(file, spaces, Objective(*self._asked), *self._counts, anew=True)
         number = 0
         while study.left:
             proposals = [p for _ in range(min(self._at_once, study.left)) if (p := study.ask()) is not None]
@@ -89,12 +92,24 @@ class OptunaSweeper(Sweeper):
             batch = [[*fixed, *(f"{key}={value}" for key, value in p.settings.items())] for p in proposals]
             self.validate_batch_is_legal(batch)
             for proposal, job in zip(proposals, self.launcher.launch(batch, initial_job_idx=number), strict=True):
-                study.tell(proposal, measured_points(job.return_value.rows))
+                study.tell(proposal, measured_points(job.return_value.rows), _run_of(job))
             number += len(batch)
         for settings, values in study.best():
             told = ", ".join(f"{name} {abs(value):.4g}" for name, value in zip(self._asked[0], values, strict=True))
             _log.info("best: %s: %s", " ".join(f"{key}={value}" for key, value in settings.items()), told)
         return study.best()
+
+    def _changed(self, fixed: Sequence[str], settings: Mapping[str, str], run: str) -> bool:
+        """Look at what was measured: a finished job is not done again, unless what decides its numbers is another."""
+        if self.launcher is None:
+            raise RuntimeError("Hydra calls `setup` before `sweep`")
+        [job] = self.launcher.launch([[*fixed, *(f"{key}={value}" for key, value in settings.items())]], 0)
+        return _run_of(job) not in {None, run}
+
+
+def _run_of(job: Any) -> str | None:
+    """The name of a job's run, a digest of what decides its numbers; none where it failed."""
+    return Path(job.return_value.run).name if job.return_value.run else None
 
 
 def _lines(space: Mapping[str, Any]) -> list[str]:

@@ -42,6 +42,23 @@ class Interval:
 
 
 Space = Mapping[str, Choice | Interval]
+
+
+def effort_key(space: Space) -> str | None:
+    """The parameter of a space that is the knob of an index, if there is one."""
+    return next((key for key, each in space.items() if isinstance(each, Choice) and each.effort), None)
+
+
+def measured(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The operating points of indexes; the floor alone tells nothing of the settings."""
+    return [row for row in rows if row.get("status", "ok") == "ok" and row.get("index") != "null"]
+
+
+def surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether one is better in some value and worse in none; smaller is better."""
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
+
+
 # Values of the points that keep the limits; the least violation; the least first value, whatever the limits.
 Worth = tuple[list[tuple[float, ...]], float, float]
 
@@ -87,13 +104,13 @@ class Objective:
         Raises:
             BadConfig: a column is not there.
         """
-        measured = [row for row in rows if row.get("status", "ok") == "ok" and row.get("index") != "null"]
+        points = measured(rows)
         for name in (*self.columns, *self.at_most, *self.at_least):
-            if measured and not any(name in row for row in measured):
-                known = sorted({key for row in measured for key in row})
+            if points and not any(name in row for row in points):
+                known = sorted({key for row in points for key in row})
                 raise BadConfig(f"objective: no operating point has a column {name!r}; {nearest(name, known)}")
         kept, least, cost = [], inf, inf
-        for row in measured:
+        for row in points:
             values = tuple(self._value(row, name) for name in self.columns)
             beyond = self._beyond(row)
             least, cost = min(least, beyond), min(cost, values[0])

@@ -10,7 +10,6 @@ Akiba et al. 2019, "Optuna"; proposals by Bergstra et al. 2011, "Algorithms for 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retrieval_bench.errors import BadConfig, MissingExtra
-from retrieval_bench.objective import Choice, Interval, Objective, Space, Worth
-from retrieval_bench.record import digest, make_folder
+from retrieval_bench._journal import open_journal
+from retrieval_bench.errors import BadConfig
+from retrieval_bench.objective import Choice, Interval, Objective, Space, Worth, effort_key, measured, surpasses
+from retrieval_bench.record import digest
 
 if TYPE_CHECKING:
     import optuna
@@ -65,13 +65,26 @@ class Study:
     Args:
         file: of the journal. spaces: alternatives, each a set of parameters; a trial takes one of them.
         evaluations: in all. startup: trials before the first proposal by TPE. seed: of the proposals.
+        anew: what the file knows stays in it, and is not believed any longer.
+
+    Attributes:
+        earlier: settings that an earlier command measured, and their run: where they give another by now, the data
+            or the encoder changed.
 
     Raises:
         MissingExtra: Optuna is not installed. BadConfig: nothing to choose.
     """
 
     def __init__(  # noqa: PLR0917
-        self, file: Path, spaces: Sequence[Space], objective: Objective, evaluations: int, startup: int, seed: int
+        self,
+        file: Path,
+        spaces: Sequence[Space],
+        objective: Objective,
+        evaluations: int,
+        startup: int,
+        seed: int,
+        *,
+        anew: bool = False,
     ) -> None:
         if not any(spaces) or evaluations < 1:
             raise BadConfig(
@@ -79,41 +92,18 @@ class Study:
             )
         self._spaces, self._objective, self._evaluations = list(spaces), objective, evaluations
         self._startup, self._seed = startup, seed
-        self._keys = [_effort_key(space) if objective.settles_effort else None for space in spaces]
+        self._keys = [effort_key(space) if objective.settles_effort else None for space in spaces]
         self._found: list[tuple[dict[str, str], Worth]] = []
         self._visited: set[str] = set()
         self._at = dict[int, int]()  # space → position of the effort that was best in it
         self._settled = set[int]()  # spaces of which a trial was searched to its end
         self._open: list[_Open] = []
-        self._study = self._opened(file)
+        self.earlier: tuple[dict[str, str], str] | None = None
+        asked = [{key: str(each) for key, each in space.items()} for space in spaces]
+        name = digest(asked, str(objective), seed)
+        self._study = open_journal(file, name, len(objective.columns), startup, seed, anew=anew)
         for trial in self._study.get_trials(deepcopy=False):
             self._recall(trial)
-
-    def _opened(self, file: Path) -> optuna.Study:
-        try:
-            import optuna
-            from optuna.storages.journal import JournalFileBackend
-        except ImportError as error:
-            raise MissingExtra("optuna", "sweep") from error
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        make_folder(file.parent)
-        asked = [{key: str(each) for key, each in space.items()} for space in self._spaces]
-        with warnings.catch_warnings():  # of features that Optuna calls experimental
-            warnings.simplefilter("ignore")
-            study = optuna.create_study(
-                storage=optuna.storages.JournalStorage(JournalFileBackend(str(file))),
-                study_name=digest(asked, str(self._objective), self._seed),
-                directions=["minimize"] * len(self._objective.columns),
-                load_if_exists=True,
-            )
-            study.sampler = optuna.samplers.TPESampler(
-                seed=self._seed + 1000 * len(study.get_trials(deepcopy=False)),  # what goes on draws anew
-                n_startup_trials=self._startup,
-                multivariate=True,
-                group=True,
-                constraints_func=lambda trial: [float(trial.user_attrs.get("beyond", 0.0))],
-            )
-        return study
 
     def _recall(self, trial: optuna.trial.FrozenTrial) -> None:
         """What an earlier command did in a trial."""
@@ -128,6 +118,8 @@ class Study:
         for position, worth in tried.items():
             if worth[1] == 0 and self._keys[space] is not None:
                 self._at[space] = position
+        if run := trial.user_attrs.get("run"):
+            self.earlier = self._found[-1][0], str(run)
         if not trial.state.is_finished():
             self._open.append(_Open(optuna.Trial(self._study, trial._trial_id), space, settings, tried))
         else:
@@ -158,14 +150,15 @@ class Study:
             return self._propose(one, self._next(one) or 0)
         return self._propose(*going[0]) if going else None
 
-    def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]]) -> None:
-        """What the settings gave: their operating points; none if they failed."""
+    def tell(self, proposal: Proposal, rows: Sequence[Mapping[str, Any]], run: str | None = None) -> None:
+        """What the settings gave: their operating points, none if they failed; run: the name of their run."""
         one = next(each for each in self._open if each.trial.number == proposal.number)
         one.waiting, position = False, proposal.effort or 0
         one.tried[position] = worth = self._objective.worth(rows)
-        if _measured(rows):
+        if measured(rows):
             kept = {str(place): each for place, each in one.tried.items() if place not in one.failed}
             one.trial.set_user_attr("tried", kept)
+            one.trial.set_user_attr("run", run)
         else:
             one.failed.add(position)
         self._found.append((proposal.settings, worth))
@@ -179,7 +172,7 @@ class Study:
         every = [(settings, values) for settings, (kept, _, _) in self._found for values in kept]
         best: dict[str, tuple[dict[str, str], tuple[float, ...]]] = {}
         for settings, values in every:
-            if not any(_surpasses(other, values) for _, other in every):
+            if not any(surpasses(other, values) for _, other in every):
                 best.setdefault(digest(settings, values), (settings, values))
         return list(best.values())
 
@@ -283,16 +276,3 @@ def _state(name: str) -> Any:
     from optuna.trial import TrialState
 
     return TrialState[name]
-
-
-def _measured(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether an index was measured; the floor alone tells nothing of the settings."""
-    return any(row.get("status", "ok") == "ok" and row.get("index") != "null" for row in rows)
-
-
-def _effort_key(space: Space) -> str | None:
-    return next((key for key, each in space.items() if isinstance(each, Choice) and each.effort), None)
-
-
-def _surpasses(one: Sequence[float], other: Sequence[float]) -> bool:
-    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

@@ -76,7 +76,7 @@ LAYERS = {
     **dict.fromkeys(("experiment", "stages", "pipeline", "report", "query", "facts", "doctor", "_data_check"), 3),
     **dict.fromkeys(("_ask_clips", "_ask_images", "_ask_moments", "_asking", "_opened"), 3),  # parts of query
     **dict.fromkeys(("foresight", "origin", "request", "wanted", "_earlier", "assembly", "running", "telling"), 3),
-    **dict.fromkeys(("sweep", "sweep_estimate", "study", "objective"), 3),
+    **dict.fromkeys(("sweep", "sweep_estimate", "study", "objective", "_journal"), 3),
     **dict.fromkeys(("examples", "moment_examples", "_thumbnails"), 3),
     **dict.fromkeys(("cli", "commands"), 4),
 }

@@ -210,7 +210,7 @@ class Launcher:
         self.begun.set()
         assert self.may.wait(60)
         self.jobs += len(batch)
-        return [SimpleNamespace(return_value=SimpleNamespace(rows=[POINT])) for _ in batch]
+        return [SimpleNamespace(return_value=SimpleNamespace(rows=[POINT], run=None)) for _ in batch]
 
 
 def test_the_same_search_at_once_waits_and_finds_all_done(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,3 +241,36 @@ def test_the_same_search_at_once_waits_and_finds_all_done(tmp_path: Path, caplog
     assert caplog.text.count("another search of the same settings is running; waiting for it") == 1
     assert answers[0] == answers[1] and len(answers[0]) == 3, answers
     assert [each.jobs for each in launchers] == [3, 0]
+
+
+class Machine:
+    """Answers every job with a run of the data that lie there; the first value is the cheapest of these."""
+
+    def __init__(self, data: str, cheapest: int) -> None:
+        self.data, self.cheapest, self.jobs = data, cheapest, list[str]()
+
+    def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[Any]:
+        del initial_job_idx
+        self.jobs += [job[-1] for job in batch]
+        costs = [1.0 + abs(int(job[-1][-1]) - self.cheapest) for job in batch]
+        results = [SimpleNamespace(rows=[POINT | {"latency_p50_ms": c}], run=f"runs/adhoc/{self.data}") for c in costs]
+        return [SimpleNamespace(return_value=each) for each in results]
+
+
+def test_what_was_found_in_other_data_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def search(machine: Machine) -> list[dict[str, str]]:
+        begin_sweep(tmp_path, ["m=1,2,3"])
+        found = OptunaSweeper(["latency_p50_ms"], {}, {}, 3, 1, 2, 0, {"m": "choice(1,2,3)"}, [])
+        found.config, found.launcher = OmegaConf.create({"paths": {"runs": str(tmp_path)}}), machine  # type: ignore[assignment]
+        found.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
+        return [settings for settings, _ in found.sweep([])]
+
+    first, same, changed, after = Machine("a", 1), Machine("a", 1), Machine("b", 3), Machine("b", 3)
+    with caplog.at_level("WARNING"):
+        assert search(first) == search(same) == [{"m": "1"}]
+        assert len(first.jobs) == 3 and len(same.jobs) == 1, "one is looked at, none is left to be evaluated"
+        assert "begins anew" not in caplog.text
+        assert search(changed) == [{"m": "3"}] and len(changed.jobs) == 4
+        assert caplog.text.count("the data or the encoder changed since the earlier evaluations") == 1
+        assert search(after) == [{"m": "3"}] and len(after.jobs) == 1
+    assert caplog.text.count("begins anew") == 1

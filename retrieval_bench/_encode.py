@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._item_batches import FRAMES, Batch, Reading, batches, check_unreadable, raw
+from retrieval_bench._item_batches import Batch, Reading, batches, check_unreadable, raw
 from retrieval_bench._kept import features_of, model_key, store_of
+from retrieval_bench._kept_blocks import keep
 from retrieval_bench._row_store import RowStore
 from retrieval_bench.encoder.base import (
     Device,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
 _WARM_UP, _TIMED = 3, 21  # runs of one item alone
 _CHECKED_ITEMS = 16  # encoded by torch too, before a compiled engine is trusted
 _LARGEST_DISAGREEMENT = {Precision.FLOAT32: 1e-5, Precision.BFLOAT16: 1e-2}  # 1 − cosine, against float32 torch
@@ -176,39 +176,26 @@ def _arrays(job: Job) -> Iterator[NDArray[np.uint8]]:
 
 
 def _encode(store: RowStore, engine: Engine, job: Job) -> None:
-    reading, state = job.reading, store.state
-    start, n, sent, how = state["done"], len(reading.items), deque[tuple[Batch, int]](), reading.preprocessing
+    reading, sent, how = job.reading, deque[tuple[Batch, int]](), job.reading.preprocessing
     blank = np.zeros((1, how.size, how.size, how.channels), np.uint8)  # where nothing in a batch can be read
-    job.progress(start, n)
 
     def feed() -> Iterator[NDArray[np.uint8]]:
-        for batch in batches(reading, start):
+        for batch in batches(reading, store.state["done"]):
             pieces = _pieces(batch.images, reading) or [blank]
             sent.append((batch, len(pieces)))
             yield from pieces
 
-    unreadable, frames = state.setdefault("unreadable", []), state.setdefault("frames", [])
-    block, waiting, given = list[NDArray[np.float32]](), list[int](), list[NDArray[np.float32]]()
-    room = n * max(frames, default=FRAMES) if reading.clips else n
-    with store.appending(max(room, state["rows"]), (job.encoder.dim,)) as append:
+    def encoded() -> Iterator[tuple[Batch, NDArray[np.float32]]]:
+        given = list[NDArray[np.float32]]()
         for vectors in engine.run(feed()):
             given.append(vectors)
             batch, pieces = sent[0]
-            if len(given) < pieces:
-                continue
-            sent.popleft()
-            done = batch.start + batch.count
-            block.append(_finite(np.concatenate(given)[: len(batch.images)], batch, job))
-            given = []
-            waiting += batch.frames
-            unreadable += [(reading.items.keys[batch.start + i], reason) for i, reason in batch.unreadable.items()]
-            check_unreadable(unreadable, reading)
-            if len(block) == _BATCHES_A_BLOCK or done == n:
-                state["done"] = done
-                frames += waiting
-                append(np.concatenate(block))
-                block, waiting = [], []
-            job.progress(done, n)
+            if len(given) == pieces:
+                sent.popleft()
+                yield batch, _finite(np.concatenate(given)[: len(batch.images)], batch, job)
+                given = []
+
+    keep(store, reading, encoded(), (job.encoder.dim,), job.progress)
 
 
 def _finite(vectors: NDArray[np.float32], batch: Batch, job: Job) -> NDArray[np.float32]:

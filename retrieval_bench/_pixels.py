@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval_bench._item_batches import FRAMES, Reading, batches, check_unreadable
+from retrieval_bench._item_batches import Reading, batches, check_unreadable
+from retrieval_bench._kept_blocks import keep
 from retrieval_bench._row_store import RowStore
 from retrieval_bench.hashing import json_digest
 from retrieval_bench.turns import working
 
 _log = logging.getLogger(__name__)
 
-_SCHEMA = 1  # part of every cache key
-_BATCHES_A_BLOCK = 8  # at most this many batches are lost when the process is killed
+_SCHEMA = 2  # part of every cache key
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,35 +78,11 @@ def pixels(reading: Reading, cache: Path, progress: Callable[[int, int], None]) 
         before = store.state.setdefault("done", 0)
         if not store.state["finished"]:
             with working(_log.warning):
-                _fill(store, reading, progress)
-        unreadable = store.state["unreadable"]
-        named = _named(unreadable, reading)
-        check_unreadable(named, reading)
-        kept = np.delete(np.arange(len(items)), [row for row, _ in unreadable])
+                made = ((batch, batch.images) for batch in batches(reading, before))
+                keep(store, reading, made, (how.size, how.size, how.channels), progress)
+        unreadable = [(str(key), str(reason)) for key, reason in store.state["unreadable"]]
+        check_unreadable(unreadable, reading)
+        lost = {key for key, _ in unreadable}
+        kept = np.flatnonzero([key not in lost for key in items.keys])
         ends = np.cumsum(np.array(store.state["frames"], np.int64)[kept]) if reading.clips and len(items) else None
-        return Pixels(np.asarray(store.read()), kept, named, len(items) - before, ends)
-
-
-def _fill(store: RowStore, reading: Reading, progress: Callable[[int, int], None]) -> None:
-    state, n, how = store.state, len(reading.items), reading.preprocessing
-    unreadable, block = state.setdefault("unreadable", []), list[NDArray[np.uint8]]()
-    frames, waiting = state.setdefault("frames", []), list[int]()
-    progress(state["done"], n)
-    room = n * max(frames, default=FRAMES) if reading.clips else n
-    with store.appending(max(room, state["rows"]), (how.size, how.size, how.channels)) as append:
-        for batch in batches(reading, state["done"]):
-            done = batch.start + batch.count
-            block.append(batch.images)
-            waiting += batch.frames
-            unreadable += [(batch.start + i, reason) for i, reason in batch.unreadable.items()]
-            check_unreadable(_named(unreadable, reading), reading)
-            if len(block) == _BATCHES_A_BLOCK or done == n:
-                state["done"] = done
-                frames += waiting
-                append(np.concatenate(block))
-                block, waiting = [], []
-            progress(done, n)
-
-
-def _named(unreadable: Sequence[tuple[int, str]], reading: Reading) -> list[tuple[str, str]]:
-    return [(reading.items.keys[row], reason) for row, reason in unreadable]
+        return Pixels(np.asarray(store.read()), kept, unreadable, len(items) - before, ends)

@@ -31,7 +31,7 @@ LAYERS = {
     "_row_store": 0,  # of embed, and of what data draw
     **dict.fromkeys(FOLDERS, 1),
     # parts of embed; parts of measure
-    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_transformed", "_encode", "_clips"), 2),
+    **dict.fromkeys(("_lists", "_item_batches", "_kept", "_kept_blocks", "_transformed", "_encode", "_clips"), 2),
     **dict.fromkeys(("_cycles", "_epochs", "_pixels", "_stored", "augment", "augment_clip", "sampler"), 2),  # of train
     **dict.fromkeys(("_checkpoint", "_fit", "_feed", "_headed", "_heap", "_learner", "_look", "_material"), 2),
     **dict.fromkeys(("_trained_files", "optimizer"), 2),

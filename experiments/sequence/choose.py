@@ -1,4 +1,4 @@
-"""What an LSTM over frames, and optical flow, need to tell a clip from the same clip backwards.
+"""What an LSTM over frames, optical flow, and both together need to tell a clip from the same clip backwards.
 
 python experiments/sequence/choose.py [NAME …]     # nothing to download; the test photographs are never read here
 
@@ -23,8 +23,8 @@ from retrieval_bench.stats import bootstrap_columns
 
 HERE = Path(__file__).parent
 PAIRS = ("pan x", "pan y", "zoom", "rotate", "fade", "enters or leaves", "crosses")
-LSTM, FLOW = "experiment=motions_lstm", "experiment=motions_flow"
-CANDIDATES: dict[str, list[str]] = {  # each differs from the first, or from the first of flow, in what it is named by
+LSTM, FLOW, BOTH = "experiment=motions_lstm", "experiment=motions_flow", "experiment=motions_two_stream"
+CANDIDATES: dict[str, list[str]] = {  # each differs from the first of its kind in what it is named by
     "lstm": [LSTM],
     "not centred": [LSTM, "encoder.over.centre=false"],
     "added to the mean": [LSTM, "encoder.over.residual=true"],
@@ -44,6 +44,10 @@ CANDIDATES: dict[str, list[str]] = {  # each differs from the first, or from the
     "flow, one pair": [FLOW, "flow.pairs=1", "encoder.frame.channels=2"],
     "flow, no grid": [FLOW, "pool=average"],
     "flow, last layer": [FLOW, "encoder.frame.layer=null"],
+    "both streams, half each": [BOTH, "encoder.rgb_weight=0.5"],
+    "both streams, frames 0.35": [BOTH, "encoder.rgb_weight=0.35"],
+    "both streams, frames 0.25": [BOTH, "encoder.rgb_weight=0.25"],
+    "both streams, frames 0.15": [BOTH, "encoder.rgb_weight=0.15"],
 }
 
 

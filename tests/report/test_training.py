@@ -51,6 +51,16 @@ def test_two_sentences_say_how_and_on_what() -> None:
     ]
 
 
+@pytest.mark.parametrize(("both", "stand"), [(0, None), (1, "1 source stands"), (2500, "2,500 sources stand")])
+def test_sources_on_both_sides_are_told_of(both: int, stand: str | None) -> None:
+    told = record(training())
+    told.protocol["sources"] = {"number": 3000, "in_training_and_test": both}
+    found = [line for line in training_remarks(told, "trained") if "near duplicates" in line]
+    end = "in training and in test, so near duplicates of test items were trained on."
+    assert found == ([] if stand is None else [f"Training (trained): {stand} {end}"])
+    assert list(training_remarks(told, "random")) == []
+
+
 def test_without_validation_it_says_so() -> None:
     alone = training(history=[row(1, False), row(2, False)], best=2)
     assert "2 epochs; the last epoch is kept, there was no validation." in next(

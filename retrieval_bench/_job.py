@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_bench._messages import Build, Built, Collide, Collided, Found, Load, Search, Serve, Start, TimePass
+from retrieval_bench._messages import (
+    Build,
+    Built,
+    Collide,
+    Collided,
+    Found,
+    Load,
+    Request,
+    Search,
+    Serve,
+    Start,
+    TimePass,
+)
 from retrieval_bench._recipe import Recipe
 from retrieval_bench._results import IndexResult, Points
 from retrieval_bench._scene import Scene, sample_of
@@ -118,12 +130,8 @@ class Job:
         run = next((place.parent for place in folder.parents if place.name == "results"), folder)
         return hidden(without_places(str(error), run))
 
-    def start(self, limits: Limits) -> None:
-        """Start the worker and have it build, or load what was built.
-
-        Raises:
-            WorkerFailed, UnsupportedSimilarity, OutOfSpace.
-        """
+    def spawn(self, limits: Limits) -> None:
+        """Start the worker, and wait for nothing; it ends with this thread. May raise UnsupportedSimilarity."""
         target = self._recipe.target
         if self._scene.similarity not in target.similarities:
             allowed = " or ".join(f"similarity={s}" for s in sorted(target.similarities))
@@ -132,14 +140,29 @@ class Job:
                 " or leave it out"
             )
         self._worker = WorkerProcess(self.name, limits)
+
+    def load(self) -> None:
+        """Have the worker construct the index: it imports the library, and compiles what was not compiled before.
+
+        Raises:
+            WorkerFailed, OutOfSpace.
+        """
         scene = self._scene
-        self._worker.ask(Start(self._recipe.factory, scene.query_file, scene.similarity, scene.moment_parts))
-        if self.built and self._loaded(self._worker):
+        dtype = scene.gallery.vectors.dtype.str
+        self._ask(Start(self._recipe.factory, scene.query_file, scene.similarity, scene.moment_parts, dtype))
+
+    def start(self) -> None:
+        """Have it build, or read what was built.
+
+        Raises:
+            WorkerFailed, OutOfSpace.
+        """
+        if self.built and self._loaded():
             return
         part = self._store.fresh_index()
         scene, threads = self._scene, int(self.build["threads"])
         request = Build(scene.gallery_file, scene.order, self._seed, threads, str(part), scene.gallery.blocks)
-        built: Built = self._worker.ask(request)
+        built: Built = self._ask(request)
         self._store.write_ids(self._scene.index_ids)
         self._store.adopt_index(part)
         self.build |= {
@@ -150,17 +173,17 @@ class Job:
         }
         self._store.write_build(self.build)
 
-    def _loaded(self, worker: WorkerProcess) -> bool:
+    def _loaded(self) -> bool:
         """Load what was built. A database that no longer has it leaves nothing to trust: all is measured anew."""
         try:
-            worker.ask(Load(str(self._store.index)))
+            self._ask(Load(str(self._store.index)))
         except IndexGone:
             self._store.clear()
             self.build |= EMPTY
             return False
         return True
 
-    def _ask(self, request: Search | TimePass | Serve | Collide) -> Any:
+    def _ask(self, request: Request) -> Any:
         if self._worker is None:
             raise WorkerFailed(f"{self.name}: its worker is not running")
         return self._worker.ask(request)
@@ -257,17 +280,10 @@ class Job:
     def collide(self, point: Point) -> None:
         """Ask which of the scene's pairs are candidates, and what the theory says of them."""
         queries, rows = self._scene.index_pairs
-        found: Collided | None = self._ask(Collide(queries, rows, point.effort))
-        empty = np.empty(0)
-        parts = (
-            (empty, empty, empty.astype(bool))
-            if found is None
-            else (found.similarity, found.predicted, found.candidate)
-        )
-        columns = {
-            name: part.ravel() for name, part in zip(("similarity", "predicted", "candidate"), parts, strict=True)
-        }
-        self._store.write_collided(point, columns)
+        asked: Collided | None = self._ask(Collide(queries, rows, point.effort))
+        found = Collided(np.empty(0), np.empty(0), np.empty(0, bool)) if asked is None else asked
+        names = ("similarity", "predicted", "candidate")
+        self._store.write_collided(point, {name: getattr(found, name).ravel() for name in names})
 
     def finish(self) -> None:
         """Everything is measured: close the index, keep the verdict."""

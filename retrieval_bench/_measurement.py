@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from retrieval_bench._results import IndexResult
 from retrieval_bench._store import Clients, Point
 from retrieval_bench.choose import Choice, Unknown, cheapest
 from retrieval_bench.errors import MissingExtra, UnsupportedSimilarity, WorkerFailed
+from retrieval_bench.machine import cores
 from retrieval_bench.record import Progress
 from retrieval_bench.turns import measuring
 
@@ -114,8 +116,10 @@ class Measurement:
     def _measure(self, todo: Sequence[Job]) -> None:
         self._total = sum(self._steps(job) for job in todo)
         try:
+            self._load(todo)
             for job in todo:
-                self._try(job, self._prepare)
+                if not job.failed:
+                    self._try(job, self._prepare)
             going = [job for job in todo if not job.failed]
             self._time(going)
             self._serve(going)
@@ -143,11 +147,28 @@ class Measurement:
             job.fail(error)
             self._say(job, f"failed: {error}")
 
+    def _load(self, jobs: Sequence[Job]) -> None:
+        """All workers at once, before anything is measured: compiling for the first time takes ten seconds of each."""
+        self._progress("loading search backends (code is compiled once a machine)", 0, max(1, self._total))
+        for job in jobs:
+            self._try(job, partial(Job.spawn, limits=self.settings.limits))
+        pool = ThreadPoolExecutor(cores(), "load")
+        try:
+            loading = {pool.submit(job.load): job for job in jobs if not job.failed}
+            for future in as_completed(loading):
+                self._try(loading[future], partial(_taken, future))
+        except BaseException:
+            for job in jobs:  # without a worker no thread waits for its answer
+                job.end()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
     def _prepare(self, job: Job) -> None:
         """Build or load, choose efforts, then search everything."""
         fresh = not job.built
         self._say(job, "building" if fresh else "loading")
-        job.start(self.settings.limits)
+        job.start()
         self._done += fresh
         self._choose(job)
         for point in self._points(job):
@@ -196,6 +217,10 @@ class Measurement:
         self._say(job, f"{clients.count} clients at once, round {number}{_knob(job, point)}, k {point.k}")
         job.serve(point, clients, number)
         self._done += 1
+
+
+def _taken(future: Future[None], _: Job) -> None:
+    future.result()
 
 
 def _knob(job: Job, point: Point) -> str:

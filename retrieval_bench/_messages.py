@@ -64,12 +64,13 @@ class MomentParts:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Construct the backend; nothing is loaded yet. Reply: None."""
+    """Construct the backend for a gallery of this dtype; nothing is loaded yet. Reply: None."""
 
     factory: partial[Any]
     queries: ArrayFile
     similarity: Similarity
     moments: MomentParts | None = None
+    dtype: str = "<f4"
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,10 +64,15 @@ def prepared(block: NDArray[np.generic], similarity: Similarity) -> NDArray[np.f
     return rows
 
 
+def dtype_given(dtype: np.dtype[Any], similarity: Similarity) -> np.dtype[Any]:
+    """Of the gallery as an index gets it: float32 under cosine, else the native dtype."""
+    return np.dtype(np.float32) if similarity is Similarity.COSINE else dtype.newbyteorder("=")
+
+
 def gathered(vectors: NDArray[np.generic], order: NDArray[np.int64], similarity: Similarity) -> NDArray[np.generic]:
     """`vectors[order]` as an index gets it: float32 unit vectors under cosine, else the native dtype."""
     cosine = similarity is Similarity.COSINE
-    out = np.empty((len(order), vectors.shape[1]), np.float32 if cosine else vectors.dtype.newbyteorder("="))
+    out = np.empty((len(order), vectors.shape[1]), dtype_given(vectors.dtype, similarity))
     for start in range(0, len(order), BLOCK_ROWS):
         block = vectors[order[start : start + BLOCK_ROWS]]
         out[start : start + BLOCK_ROWS] = prepared(block, similarity) if cosine else block
@@ -143,6 +148,7 @@ class Worker:
 
     def _start(self, request: Start) -> None:
         self._index = request.factory()
+        self._index.warm(dtype_given(np.dtype(request.dtype), request.similarity))
         self._queries, self._similarity = request.queries, request.similarity
         if request.moments is not None:
             self._questions = Questions.of(request.moments, request.similarity)

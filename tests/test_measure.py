@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -281,6 +282,44 @@ FAILURES = {
     "Outside": "rows must lie in -1 … 199; found ",
     "Squeezed": "rows and scores must be (30, 5), not (30, 4)",
 }
+
+
+@pytest.mark.parametrize(("similarity", "dtype"), [(Similarity.COSINE, "float32"), (Similarity.EUCLIDEAN, "uint8")])
+def test_backends_load_side_by_side_before_anything_is_built(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch, similarity: Similarity, dtype: str
+) -> None:
+    import faulty
+    from run_measure import SETTINGS, embeddings
+
+    monkeypatch.setattr("retrieval_bench._measurement.cores", lambda: 2)
+    names = {"CannotLoad": faulty.CannotLoad, "one": faulty.Loads, "other": faulty.Loads}
+    indexes = [Candidate(name, partial(kind, name=name)) for name, kind in names.items()]
+    gallery = replace(embeddings(200, 7, 2), vectors=np.arange(1600, dtype=np.uint8).reshape(200, 8))
+    plan = Plan(similarity, [4], 1, 0, SETTINGS)
+    done = measure(indexes, embeddings(30, 100_000, 1), gallery, plan, tmp_path / "r", lambda *_: None)
+    found = {result.build["index"]: result.build for result in done}
+    assert found["CannotLoad"]["status"] == "failed" and "its kernel does not compile" in found["CannotLoad"]["error"]
+    assert [found[name]["status"] for name in ("null", "one", "other")] == ["ok"] * 3
+    lines = [line for line in log() if line.startswith(("warm", "build"))]
+    assert sorted(lines[:2]) == [f"warm one {dtype}", f"warm other {dtype}"]
+    assert lines[2:] == [f"build one {dtype}", f"build other {dtype}"]
+
+
+def test_an_interruption_while_backends_load_leaves_no_worker(tmp_path: Path, log: Log) -> None:
+    """Ctrl-C reaches the harness alone, while one backend waits a minute for another, which never comes."""
+    command = [sys.executable, str(BACKENDS / "run_measure.py"), str(tmp_path / "r"), "Loads"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 60
+    while "warm brute float32" not in log() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert log() == ["warm brute float32"]
+    workers = psutil.Process(process.pid).children()
+    begin = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert process.returncode != 0 and len(gone) == 2 and not alive
+    assert time.monotonic() - begin < 30, "it does not wait for the backend"
 
 
 @pytest.mark.slow

@@ -116,8 +116,8 @@ def test_a_second_run_computes_nothing_and_a_new_index_only_itself(
     started: list[str] = []
     from retrieval_bench import _job
 
-    original = _job.Job.start
-    monkeypatch.setattr(_job.Job, "start", lambda self, limits: (started.append(self.name), original(self, limits))[1])
+    original = _job.Job.spawn
+    monkeypatch.setattr(_job.Job, "spawn", lambda self, limits: (started.append(self.name), original(self, limits))[1])
     second = run(
         [*SMALL, "search=[exact,ivf]", IVF, "+search@search.ivf2=ivf", "search.ivf2.nlist=5", "search.ivf2.efforts=[2]"]
     )

@@ -28,7 +28,7 @@ def test_a_cut_off_record_is_made_anew(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RETRIEVAL_BENCH_CACHE", str(tmp_path / "cache"))
     whole = run(BOTH)
-    monkeypatch.setattr(_job.Job, "start", no_worker)
+    monkeypatch.setattr(_job.Job, "spawn", no_worker)
     file = whole.folder / "record.json"
     text = file.read_text()
     for cut in (0, len(text) // 2, len(text) - 2):
@@ -72,7 +72,7 @@ def test_damaged_tables_are_made_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     whole = run(BOTH)
     files = [whole.folder / f"{name}.parquet" for name in ("points", "queries", "neighbours")]
     tables = [pd.read_parquet(file) for file in files]
-    monkeypatch.setattr(_job.Job, "start", no_worker)
+    monkeypatch.setattr(_job.Job, "spawn", no_worker)
     said: list[str] = []
     for file, table in zip(files, tables, strict=True):
         for content in (None, b"", file.read_bytes()[:-9]):

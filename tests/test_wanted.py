@@ -35,8 +35,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     from retrieval_bench import _job
 
     names: list[str] = []
-    original = _job.Job.start
-    monkeypatch.setattr(_job.Job, "start", lambda self, limits: (names.append(self.name), original(self, limits))[1])
+    original = _job.Job.spawn
+    monkeypatch.setattr(_job.Job, "spawn", lambda self, limits: (names.append(self.name), original(self, limits))[1])
     return names
 
 

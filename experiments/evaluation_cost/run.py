@@ -214,6 +214,7 @@ def overhead(rounds: int) -> list[dict]:
     )
     rows = []
     for index, effort in ((HNSW(m=8, ef_construction=40), 16), (IVF(), 1), (Exact(), None)):
+        index.warm(gallery.dtype)
         index.build(gallery, Similarity.DOT, 0)
         parameters = None if effort is None else index._search_parameters(10, effort)
 

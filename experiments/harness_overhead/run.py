@@ -99,6 +99,7 @@ def measured(name: str, rounds: int) -> list[dict]:
     queries = [asked[i : i + 1] for i in range(QUERIES)]
     make, effort = INDEXES[name]
     index = make()
+    index.warm(np.dtype(np.float32))
     index.set_threads(1)
     rows = []
     for similarity in Similarity:

@@ -107,6 +107,7 @@ def measured(gallery: np.ndarray, queries: np.ndarray, options: argparse.Namespa
     lines = []
     for setting in settings(gallery.shape[1]):
         index = MinHashLSH(**setting)
+        index.warm(gallery.dtype)
         start = time.perf_counter()
         index.build(gallery, options.similarity, 0)
         line = Line(index, time.perf_counter() - start)

@@ -242,9 +242,11 @@ def _gather_all(handle, signatures, seen, found, tables):  # type: ignore[no-unt
         count, start = gather(bands, signatures, i, seen, found, tables), offsets[i]
         if start + count > out.size:
             longer = np.empty(2 * (start + count) if i + 1 < signatures.shape[0] else start + count, np.int32)
-            longer[:start] = out[:start]
+            for j in range(start):  # assignments of slices take two seconds to compile
+                longer[j] = out[j]
             out = longer
-        out[start : start + count] = found[:count]
+        for j in range(count):
+            out[start + j] = found[j]
         offsets[i + 1] = start + count
     return out, offsets
 

@@ -56,6 +56,11 @@ class FaissIndex(Index):
 
             self._rerank = Reranker()
 
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """That of re-ranking."""
+        if self._rerank is not None:
+            self._rerank.warm(dtype)
+
     @abstractmethod
     def _empty(self, vectors: NDArray[np.generic], metric: int, seed: int) -> Any:
         """A trained faiss index without vectors."""

@@ -166,6 +166,7 @@ def project(frame, query):  # type: ignore[no-untyped-def]
     if leading == 0:
         return values[: own + bits]
     out = np.empty(own + bits, np.float32)
-    out[:own] = values[:own]
+    for j in range(own):  # an assignment of slices takes two seconds to compile
+        out[j] = values[j]
     _times(values[own : own + leading], turn, out[own:])
     return out

@@ -76,14 +76,12 @@ class LSH(Index):
         self._asked: tuple[NDArray[np.float32], int] = (np.empty((0, 0), np.float32), 1)
         self._parts: tuple[Any, ...] = ()
         self._handle: Any = None
-        self._warm()
 
-    def _warm(self) -> None:
-        """Load the compiled code: neither build nor search time."""
-        for dtype in (np.float32, np.uint8):
-            self.build(np.eye(4, 8, dtype=np.dtype(dtype)), Similarity.EUCLIDEAN, 0)
-            self.search(np.ones((1, 8), np.float32), 1, 1)
-            self.candidates()
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load the compiled code, or compile it."""
+        self.build(np.eye(4, 8, dtype=dtype), Similarity.EUCLIDEAN, 0)
+        self.search(np.ones((1, 8), np.float32), 1, 1)
+        self.candidates()
         self.close()
 
     @abstractmethod

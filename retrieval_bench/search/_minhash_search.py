@@ -34,11 +34,12 @@ class Scratch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def _collect(query, parts, tables, scratch):  # type: ignore[no-untyped-def]
-    tokens = np.empty(parts.vocabulary.size, np.int64)
+    tokens = np.empty(parts.vocabulary.size, np.int32)
     tokenize(query, parts.vocabulary, tokens)
     signature = np.empty((1, tables * parts.bands.size), np.uint32)
     sign(parts.mixed[tokens], parts.permutation, signature[0])
-    return gather(parts.bands, signature, 0, scratch.seen, scratch.found, tables)
+    first = np.int64(0)  # a literal would be a type of its own, and all below it compiled once more
+    return gather(parts.bands, signature, first, scratch.seen, scratch.found, tables)
 
 
 @njit(nogil=True, cache=True)

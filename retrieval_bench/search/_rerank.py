@@ -70,10 +70,11 @@ class Reranker:
         self._gallery: NDArray[np.generic] = np.empty((0, 0), np.float32)
         self._euclidean = False
         self.threads = 1
-        # Loading the compiled kernel is neither search time nor index memory.
-        for dtype in KEPT:
-            self.keep(np.ones((1, 1), dtype), euclidean=False)
-            self(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int64), 1)
+
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load the compiled code for a gallery of this dtype, or compile it."""
+        self.keep(np.ones((1, 1), dtype), euclidean=False)
+        self(np.ones((1, 1), np.float32), np.zeros((1, 1), np.int64), 1)
 
     def keep(self, gallery: NDArray[np.generic], euclidean: bool) -> None:
         """Score by this gallery [n, dim] from now on: by negative distance, or by dot product."""

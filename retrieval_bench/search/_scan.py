@@ -166,7 +166,19 @@ def _chosen(others, spans, distances, total, limit):  # type: ignore[no-untyped-
                 end += spans[table, probe - table * count, 1] - start
             places[found] = j + shift if table == 0 else others[table - 1, j + shift]
             found += 1
-    return places[:found] if spans.shape[0] == 1 else np.unique(places[:found])
+    return places[:found] if spans.shape[0] == 1 else _once(places[:found])
+
+
+@njit(nogil=True, cache=True)
+def _once(places):  # type: ignore[no-untyped-def]
+    """Each place once, in rising order."""
+    places.sort()
+    kept = 0
+    for place in places:
+        if kept == 0 or place != places[kept - 1]:
+            places[kept] = place
+            kept += 1
+    return places[:kept]
 
 
 @njit(nogil=True, cache=True)
@@ -228,15 +240,30 @@ def as_bytes(query, out):  # type: ignore[no-untyped-def]
     return whole
 
 
+def _ranked(query: Any, store: Any, places: Any, rows: Any, scores: Any) -> None:
+    """`_best`; of bytes in whole numbers, if the query is some."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(_ranked)
+def _compiled_ranked(query, store, places, rows, scores):  # type: ignore[no-untyped-def]
+    def of_floats(query, store, places, rows, scores):  # type: ignore[no-untyped-def]
+        _best(query, store, places, rows, scores)
+
+    def of_bytes(query, store, places, rows, scores):  # type: ignore[no-untyped-def]
+        small = np.empty(query.size, np.uint8)
+        if as_bytes(query, small):
+            _best(small, store, places, rows, scores)
+        else:
+            _best(query, store, places, rows, scores)
+
+    vectors = store.types[store.fields.index("vectors")]
+    return of_bytes if vectors.dtype is types.uint8 else of_floats
+
+
 @njit(nogil=True, cache=True)
 def answer(query, projections, store, spans, rows, scores):  # type: ignore[no-untyped-def]  # noqa: PLR0917
     """Write the rows [k] and scores [k] of one query, whose sketch are the signs of its projections [64 · words]."""
     asked = np.empty(store.sketches.shape[1], np.uint64)
     signs(projections, asked)
-    places = _sift(store, spans, asked, rows.size)
-    if store.vectors.itemsize == 1:
-        small = np.empty(query.size, np.uint8)
-        if as_bytes(query, small):
-            _best(small, store, places, rows, scores)
-            return
-    _best(query, store, places, rows, scores)
+    _ranked(query, store, _sift(store, spans, asked, rows.size), rows, scores)

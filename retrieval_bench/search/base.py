@@ -57,6 +57,12 @@ class Index(ABC):
         """The class with the facts that it has under these arguments: an index that wraps another has that one's."""
         return cls
 
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load what a first call would load, such as compiled code for a gallery of this dtype; before anything else.
+
+        What it takes is neither build nor search time, and its memory is not the index's.
+        """
+
     def set_blocks(self, blocks: Mapping[str, tuple[int, int]] | None) -> None:
         """Named column ranges (start, stop) of the vectors, told before `build`; none where they are of one stream."""
 

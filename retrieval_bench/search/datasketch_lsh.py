@@ -48,7 +48,10 @@ class DatasketchLSH(MinHashIndex):
             raise MissingExtra("datasketch", "datasketch") from error
         self._datasketch: ModuleType = datasketch
         self._reranker = Reranker()
-        self.build(np.eye(2, dtype=np.float32), Similarity.EUCLIDEAN, 0)  # compiles
+
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load the compiled code, or compile it."""
+        self.build(np.eye(2, dtype=dtype), Similarity.EUCLIDEAN, 0)
         self.search(np.ones((1, 2), np.float32), 1, 1)
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,12 @@ class Exact(Index):
         self.efforts: Sequence[int] = ()
         self._threads = 1
         self._last = 0
-        # As others import their library here: loading the compiled kernel is neither search time nor index memory.
-        for dtype in (np.float32, np.uint8):
-            small = (np.arange(2048 * 8) % 251).reshape(2048, 8).astype(dtype)  # large enough for the 8-bit filter
-            nearest_float32(small[:32].astype(np.float32), small, 1, Similarity.DOT, 1)
-            nearest_of_one(small[:1].astype(np.float32), small, 1, Similarity.DOT)
+
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load the compiled code, or compile it."""
+        small = (np.arange(2048 * 8) % 101).reshape(2048, 8).astype(dtype)  # large enough for the 8-bit filter
+        nearest_float32(small[:32].astype(np.float32), small, 1, Similarity.DOT, 1)
+        nearest_of_one(small[:1].astype(np.float32), small, 1, Similarity.DOT)
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
         """Keep the gallery [n, dim]; nothing is computed."""

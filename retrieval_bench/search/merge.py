@@ -101,6 +101,12 @@ class Merge(Index):
         known["family"] = Family.OTHER if inner.exact else inner.family
         return type(cls.__name__, (cls,), known | {"__module__": cls.__module__, "__qualname__": cls.__qualname__})
 
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """That of the indexes inside, and of scoring."""
+        self._rerank.warm(dtype)
+        for index in self._spare:
+            index.warm(dtype)
+
     def set_blocks(self, blocks: Mapping[str, tuple[int, int]] | None) -> None:
         """The embedding's own blocks, taken where no widths were given."""
         self._named = blocks

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +44,12 @@ class MinHashLSH(MinHashIndex):
         super().__init__(tokenizer, centroids, tokens, permutations, bands, band_rows, efforts)
         self._threads = 1
         self._local = local()
-        # As others import their library here: loading the compiled kernels is neither build nor search time.
-        for dtype in (np.float32, np.uint8):
-            self.build(np.eye(2, dtype=dtype), Similarity.EUCLIDEAN, 0)
-            self.search(np.ones((1, 2), np.float32), 1, 1)
-            self.candidate_sets(np.ones((1, 2), np.float32), 1)
+
+    def warm(self, dtype: np.dtype[Any]) -> None:
+        """Load the compiled code, or compile it."""
+        self.build(np.eye(2, dtype=dtype), Similarity.EUCLIDEAN, 0)
+        self.search(np.ones((1, 2), np.float32), 1, 1)
+        self.candidate_sets(np.ones((1, 2), np.float32), 1)
 
     def build(self, vectors: NDArray[np.generic], similarity: Similarity, seed: int) -> None:
         """Fit the tokenizer on a sample of the gallery [n, dim], hash all of it, fill the tables."""

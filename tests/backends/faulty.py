@@ -59,6 +59,26 @@ class Brute(Index):
         note(f"close {self.name}")
 
 
+class Loads(Brute):
+    """Loads only beside another one like it, which has to be there within a minute."""
+
+    def warm(self, dtype):
+        note(f"warm {self.name} {dtype}")
+        for _ in range(600):
+            lines = Path(os.environ["FAULTY_LOG"]).read_text().splitlines()
+            if sum(line.startswith("warm") for line in lines) > 1:
+                return
+            time.sleep(0.1)
+        raise RuntimeError("nobody loads beside it")
+
+
+class CannotLoad(Brute):
+    """Fails while it loads."""
+
+    def warm(self, dtype):
+        raise RuntimeError("its kernel does not compile")
+
+
 class Slow(Brute):
     """Takes its time to build."""
 

@@ -19,6 +19,7 @@ from retrieval_bench.search.hnsw import HNSW
 from retrieval_bench.search.merge import Merge
 from retrieval_bench.types import Embeddings, Similarity
 
+pytestmark = pytest.mark.xdist_group("merged")  # what they look at is made once
 MERGED = ["search=[exact,merge]", "search@search.merge.index=ivf", "search.merge.index.nlist=9"]
 MERGED += ["search.merge.efforts=[1,9]", "search.merge.blocks=[10,6]", "search.merge.factor=1"]
 

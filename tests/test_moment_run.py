@@ -40,6 +40,7 @@ from retrieval_bench.stats import bootstrap_columns, halves
 from retrieval_bench.types import Embeddings, SearchResult, Segments, Similarity
 
 K, QUERIES = 20, 14
+pytestmark = pytest.mark.xdist_group("moment_run")  # what they look at is made once
 FINDER = Moments()
 INDEXES = [
     Candidate("exact", partial(ExactIndex)),

@@ -20,6 +20,7 @@ from retrieval_bench.record import RunRecord
 from retrieval_bench.request import Request
 from retrieval_bench.sweep import begin_sweep, current_sweep
 
+pytestmark = pytest.mark.xdist_group("origin")  # what they look at is made once
 SMALL = [
     *("data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
     *("embed.engine=torch", "measure.max_queries=10", "measure.passes=2", "measure.batch_threads=1", "logger=[]"),

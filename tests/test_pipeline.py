@@ -17,6 +17,7 @@ from retrieval_bench import compare, load_runs, run
 from retrieval_bench.errors import BadConfig, CorruptInput, RunInUse
 from retrieval_bench.record import RunRecord, only_one
 
+pytestmark = pytest.mark.xdist_group("pipeline")  # what they look at is made once
 SMALL = [
     *("data=digits", "data.n_test=100", "encoder=timm", "encoder.model=test_resnet", "encoder.weights=none"),
     *("embed.engine=torch", "measure.max_queries=20", "measure.batch_threads=1", "logger=[]"),

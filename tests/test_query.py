@@ -20,6 +20,7 @@ from retrieval_bench.experiment import Experiment
 from retrieval_bench.query import Question, answer
 from retrieval_bench.record import RunRecord
 
+pytestmark = pytest.mark.xdist_group("query")  # what they look at is made once
 RUN = ["data=digits", "data.n_test=60", "encoder=timm", "encoder.model=test_efficientnet", "encoder.weights=none"]
 RUN += [
     "encoder.input_size=32",

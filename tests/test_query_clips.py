@@ -23,6 +23,7 @@ from retrieval_bench.query import Question, answer
 from retrieval_bench.record import RunRecord
 
 FRAMES, RATE = 24, 10
+pytestmark = pytest.mark.xdist_group("query_clips")  # what they look at is made once
 SMALL = ["model=test_resnet", "weights=none", "input_size=32"]
 RUN = [
     "data=video_folder",

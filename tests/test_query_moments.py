@@ -20,6 +20,7 @@ from retrieval_bench.moment import search
 from retrieval_bench.query import Question, answer
 from retrieval_bench.record import RunRecord
 
+pytestmark = pytest.mark.xdist_group("query_moments")  # what they look at is made once
 RATE = 4
 RUN = ["data=moments", "data.image_size=32", f"data.rate={RATE}", "data.n_videos=2", "data.train_videos=1"]
 RUN += ["data.validation_videos=1", "clip.width=null", "clip.height=null", "clip.sampling.frames=4", "flow=dis"]

@@ -27,6 +27,8 @@ from retrieval_bench.errors import BadConfig, CorruptInput, RetrievalBenchError
 from retrieval_bench.record import RunRecord
 from retrieval_bench.train import Trainer
 
+pytestmark = pytest.mark.xdist_group("train")  # what they look at is made once
+
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -19,6 +19,7 @@ from retrieval_bench.record import RunRecord
 from retrieval_bench.train import Where, train
 from retrieval_bench.types import Similarity
 
+pytestmark = pytest.mark.xdist_group("train_clips")  # what they look at is made once
 SMALL = [
     *("data=motions", "data.image_size=32", "data.frames=8", "data.train_clips=2", "data.validation_clips=2"),
     *("data.test_clips=2", "search=[exact]", "metric=[hit_rate,map_at_r]", "k=[5]", "cuts=[1]", "name=clips"),

@@ -27,6 +27,7 @@ from retrieval_bench.types import Embeddings
 from retrieval_bench.video_cost import Side
 
 FRAMES, RATE = 24, 10
+pytestmark = pytest.mark.xdist_group("video_cost")  # what they look at is made once
 RUN = ["data=video_folder", "data.test_fraction=1", f"clip.width={WIDTH}", f"clip.height={HEIGHT}", "flow=dis"]
 RUN += ["flow.pairs=2", "clip.sampling.frames=3", "embed.engine=torch", "search=[exact]", "metric=[]", "logger=[]"]
 RUN += ["k=[3]", "measure.max_queries=4", "measure.passes=1", "encoder=two_stream", "encoder.flow.frame.channels=4"]

@@ -76,6 +76,7 @@ class OptunaSweeper(Sweeper):
         from retrieval_bench.objective import Objective
         from retrieval_bench.report.rows import measured_points
         from retrieval_bench.study import Study
+        from retrieval_bench.sweep import current_sweep
 
         if self.launcher is None:
             raise RuntimeError("Hydra calls `setup` before `sweep`")
@@ -83,6 +84,7 @@ class OptunaSweeper(Sweeper):
         if study.earlier is not None and self._changed(fixed, *study.earlier):
             _log.warning("the data or the encoder changed since the earlier evaluations; the search begins anew")
             study = Study(file, spaces, Objective(*self._asked), *self._counts, anew=True)
+            current_sweep().set_aside()
         number = 0
         while study.left:
             proposals = [p for _ in range(min(self._at_once, study.left)) if (p := study.ask()) is not None]
@@ -103,7 +105,8 @@ class OptunaSweeper(Sweeper):
         """Look at what was measured: a finished job is not done again, unless what decides its numbers is another."""
         if self.launcher is None:
             raise RuntimeError("Hydra calls `setup` before `sweep`")
-        [job] = self.launcher.launch([[*fixed, *(f"{key}={value}" for key, value in settings.items())]], 0)
+        kept = [each for each in fixed if not each.startswith("force=")]  # which would measure it once more
+        [job] = self.launcher.launch([[*kept, *(f"{key}={value}" for key, value in settings.items())]], 0)
         return _run_of(job) not in {None, run}
 
 

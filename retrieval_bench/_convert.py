@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
+
+from retrieval_bench._compiled import njit
 
 
 @njit(nogil=True, cache=True)

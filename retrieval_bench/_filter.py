@@ -8,9 +8,10 @@ ever. So the answer is that of the float32 product, and so is its proof.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types, uintp
+from numba import types, uintp
 from numba.extending import intrinsic
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._masks import masks, masks_of_both
 from retrieval_bench._panels import PANEL
 from retrieval_bench._simd import has_vnni

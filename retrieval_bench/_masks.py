@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._microkernel import block
 from retrieval_bench._panels import BLOCK, PANEL
 from retrieval_bench._simd import has_vnni

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -148,21 +149,25 @@ class Measurement:
             self._say(job, f"failed: {error}")
 
     def _load(self, jobs: Sequence[Job]) -> None:
-        """All workers at once, before anything is measured: compiling for the first time takes ten seconds of each."""
+        """As many workers at once as there are cores, before anything is measured.
+
+        Where nothing was compiled before, that takes ten seconds of each. Threads only wait: a worker ends with the
+        thread that started it.
+        """
         self._progress("loading search backends (code is compiled once a machine)", 0, max(1, self._total))
-        for job in jobs:
-            self._try(job, partial(Job.spawn, limits=self.settings.limits))
+        waiting, loading = deque(jobs), dict[Future[None], Job]()
         pool = ThreadPoolExecutor(cores(), "load")
         try:
-            loading = {pool.submit(job.load): job for job in jobs if not job.failed}
-            for future in as_completed(loading):
-                self._try(loading[future], partial(_taken, future))
-        except BaseException:
-            for job in jobs:  # without a worker no thread waits for its answer
-                job.end()
-            raise
+            while waiting or loading:
+                while waiting and len(loading) < cores():
+                    job = waiting.popleft()
+                    self._try(job, partial(Job.spawn, limits=self.settings.limits))
+                    if not job.failed:
+                        loading[pool.submit(job.load)] = job
+                for future in wait(loading, return_when=FIRST_COMPLETED).done:
+                    self._try(loading.pop(future), partial(_taken, future))
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False)  # after an interruption threads wait until their workers are ended, which is next
 
     def _prepare(self, job: Job) -> None:
         """Build or load, choose efforts, then search everything."""

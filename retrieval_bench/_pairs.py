@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._tiles import SORTED, SPAN, Best, close, consider
 
 DEEPEST = 512  # of `search_one`, which sorts by insertion

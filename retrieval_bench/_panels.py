@@ -14,9 +14,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._convert import largest_bits
 
 PANEL = 64  # gallery vectors side by side: four registers of 16 sums

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types, uintp
+from numba import types, uintp
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from retrieval_bench._compiled import njit
 
 WIDTH = 64  # bytes of a vector register
 I1, I8, I32, I64 = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64)

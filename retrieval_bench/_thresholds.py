@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._panels import PANEL, SLACK, Rows
 
 SPAN = 512  # gallery vectors between two looks at the limits; what passes is counted for so many

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
+
+from retrieval_bench._compiled import njit
 
 SPAN = 64  # columns compared with the limit at once
 SORTED = 64  # candidates are kept in order up to this number; more are cut now and then

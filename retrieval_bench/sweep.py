@@ -78,6 +78,12 @@ class Sweep:
         found = [_read(file) for file in sorted((self.folder / "jobs").glob("*.json"))]
         return sorted((each for each in found if each is not None), key=lambda each: each.job)
 
+    def set_aside(self) -> None:
+        """Keep what became of the jobs in a folder of its own, `jobs-1` and so on, and know nothing of them."""
+        jobs = self.folder / "jobs"
+        if jobs.is_dir():
+            jobs.rename(self.folder / f"jobs-{1 + sum(1 for _ in self.folder.glob('jobs-*'))}")
+
     def _file(self, overrides: Sequence[str]) -> Path:
         return self.folder / "jobs" / f"{digest(sorted(overrides))}.json"
 

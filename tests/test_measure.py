@@ -190,7 +190,7 @@ def test_sources_of_an_index_are_all_that_decide_its_answers() -> None:
         "nearest.py",
     ]
     assert names("\0") == names("import") == []
-    assert len(_recipe._sources(IVF)) == 4  # ivf, _faiss, _ivf and, imported in a constructor, _rerank
+    assert len(_recipe._sources(IVF)) == 5  # ivf, _faiss, _ivf and, imported in a constructor, _rerank, _compiled
 
 
 def test_the_record_says_which_library(tmp_path: Path, log: Log) -> None:

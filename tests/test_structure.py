@@ -10,7 +10,7 @@ FILES = sorted(p for p in PACKAGE.rglob("*.py") if "conf" not in p.relative_to(P
 FOLDERS = {"media", "data", "encoder", "head", "loss", "transform", "search", "metric", "rerank", "moment"}
 LAYERS = {
     **dict.fromkeys(("types", "errors", "nearest", "machine", "hashing", "binding", "intervals"), 0),
-    **dict.fromkeys(("_once", "__init__"), 0),
+    **dict.fromkeys(("_once", "__init__", "_compiled"), 0),
     **dict.fromkeys(
         (
             "_tiles",

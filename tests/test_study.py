@@ -14,7 +14,7 @@ from retrieval_bench.errors import BadConfig
 from retrieval_bench.objective import Choice, Interval, Objective
 from retrieval_bench.report.rows import measured_points
 from retrieval_bench.study import Study
-from retrieval_bench.sweep import begin_sweep
+from retrieval_bench.sweep import OK, Outcome, begin_sweep, current_sweep
 
 EFFORTS = tuple(f"[{2**i}]" for i in range(8))
 SPACES = [
@@ -252,6 +252,8 @@ class Machine:
     def launch(self, batch: list[list[str]], initial_job_idx: int) -> list[Any]:
         del initial_job_idx
         self.jobs += [job[-1] for job in batch]
+        for number, job in enumerate(batch):
+            current_sweep().write(Outcome(number, job, OK, run=f"runs/adhoc/{self.data}"))
         costs = [1.0 + abs(int(job[-1][-1]) - self.cheapest) for job in batch]
         results = [SimpleNamespace(rows=[POINT | {"latency_p50_ms": c}], run=f"runs/adhoc/{self.data}") for c in costs]
         return [SimpleNamespace(return_value=each) for each in results]
@@ -271,6 +273,11 @@ def test_what_was_found_in_other_data_is_not_believed(tmp_path: Path, caplog: py
         assert len(first.jobs) == 3 and len(same.jobs) == 1, "one is looked at, none is left to be evaluated"
         assert "begins anew" not in caplog.text
         assert search(changed) == [{"m": "3"}] and len(changed.jobs) == 4
+        assert {Path(str(one.run)).name for one in current_sweep().outcomes()} == {"b"}, (
+            "the table tells of these alone"
+        )
+        [aside] = current_sweep().folder.glob("jobs-*")
+        assert len(list(aside.iterdir())) == 3, "and nothing is lost"
         assert caplog.text.count("the data or the encoder changed since the earlier evaluations") == 1
         assert search(after) == [{"m": "3"}] and len(after.jobs) == 1
     assert caplog.text.count("begins anew") == 1

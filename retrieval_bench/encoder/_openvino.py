@@ -155,7 +155,7 @@ def import_openvino() -> Any:
 
 
 def _leave_open() -> None:
-    """Point Abseil's log handler, which comes with OpenVINO, at the process's own stderr.
+    """Point Abseil's log handler, which OpenVINO imports where it is installed, at the process's own stderr.
 
     It keeps the `sys.stderr` of its import, in a notebook the page's. When logging is set up anew, as Hydra does for
     each job of a sweep, it closes that one if `sys.stderr` is another by then: the notebook would be silent.

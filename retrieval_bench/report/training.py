@@ -34,7 +34,10 @@ def training_remarks(record: RunRecord, stage: str) -> Iterator[str]:
     sources = record.protocol.get("sources")
     if isinstance(sources, Mapping) and (both := int(sources.get("in_training_and_test") or 0)):
         stand = "1 source stands" if both == 1 else f"{both:,} sources stand"
-        yield f"Training ({stage}): {stand} in training and in test, so near duplicates of test items were trained on."
+        yield (
+            f"Training ({stage}): {stand} in training or validation and in test:"
+            " near duplicates of test items may have been trained on."
+        )
     if lost := facts.get("unreadable") or []:
         named = ", ".join(f"{key} ({reason})" for key, reason in lost[:NAMED])
         more = f", … {len(lost) - NAMED:,} more" if len(lost) > NAMED else ""

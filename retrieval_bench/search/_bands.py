@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.search._handle import held
 from retrieval_bench.search._prefetch import prefetch
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._simd import _dot, _squared, has_vnni
 from retrieval_bench.search._prefetch import prefetch
 from retrieval_bench.types import Similarity

@@ -6,9 +6,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.types import Similarity
 
 SAMPLE = 8192  # rows that the centre and the principal directions are taken from

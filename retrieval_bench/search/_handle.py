@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit, types
+from numba import types
 from numba.experimental import structref
 from numba.extending import overload
+
+from retrieval_bench._compiled import njit
 
 
 class Handle(structref.StructRefProxy):

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha1
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
+
+from retrieval_bench._compiled import njit
 
 SEEDS = 1 << 32  # of numpy's RandomState
 
@@ -25,7 +27,8 @@ def permutations(number: int, seed: int) -> NDArray[np.uint32]:
 
 def token_hashes(tokens: Iterable[bytes]) -> NDArray[np.uint32]:
     """First four bytes, little-endian, of each token's SHA-1: [tokens]."""
-    return np.frombuffer(b"".join([sha1(token, usedforsecurity=False).digest()[:4] for token in tokens]), "<u4")
+    digests = b"".join([sha1(token, usedforsecurity=False).digest()[:4] for token in tokens])
+    return np.frombuffer(digests, "<u4").copy()  # writable, as what is loaded: to compiled code another type
 
 
 def bulk_hashes(sets: Sequence[Sequence[bytes]]) -> NDArray[np.uint32]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.search._bands import Bands, gather
 from retrieval_bench.search._filtered import Gallery, best
 from retrieval_bench.search._minhash import sign

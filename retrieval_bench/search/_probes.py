@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
+
+from retrieval_bench._compiled import njit
 
 OPTIONS = 64  # perturbations of one key that are considered: bits of a set
 MIX = np.uint64(0x9E3779B97F4A7C15)

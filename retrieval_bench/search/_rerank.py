@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.errors import CorruptInput
 
 FILES = ("gallery-product.npy", "gallery-distance.npy")  # by what it is scored

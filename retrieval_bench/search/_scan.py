@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit, types, uintp  # type: ignore[attr-defined]
+from numba import carray, types, uintp  # type: ignore[attr-defined]
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench._simd import dot_u8, squared_u8
 from retrieval_bench.search._bits import BLOCK, at_most, bytes_at, lowest_bit, popcount, prefetch
 

@@ -12,10 +12,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uintp
+from numba import uintp
 from numpy.typing import NDArray
 
 from retrieval_bench._blocks import read_only
+from retrieval_bench._compiled import njit
 from retrieval_bench.search._minhash import token_hashes
 
 CENTROIDS = 1024  # at most, by default

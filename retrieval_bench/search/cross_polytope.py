@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._collisions import NormalRows
 from retrieval_bench.search._frame import Rotation, orthogonal, principal, project

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
+from retrieval_bench._compiled import njit
 from retrieval_bench.errors import BadConfig
 from retrieval_bench.search._collisions import NormalRows
 from retrieval_bench.search._frame import Rotation, project

@@ -56,7 +56,7 @@ def test_sources_on_both_sides_are_told_of(both: int, stand: str | None) -> None
     told = record(training())
     told.protocol["sources"] = {"number": 3000, "in_training_and_test": both}
     found = [line for line in training_remarks(told, "trained") if "near duplicates" in line]
-    end = "in training and in test, so near duplicates of test items were trained on."
+    end = "in training or validation and in test: near duplicates of test items may have been trained on."
     assert found == ([] if stand is None else [f"Training (trained): {stand} {end}"])
     assert list(training_remarks(told, "random")) == []
 

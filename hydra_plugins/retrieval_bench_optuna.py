@@ -83,8 +83,8 @@ class OptunaSweeper(Sweeper):
         study = Study(file, spaces, Objective(*self._asked), *self._counts)
         if study.earlier is not None and self._changed(fixed, *study.earlier):
             _log.warning("the data or the encoder changed since the earlier evaluations; the search begins anew")
+            current_sweep().set_aside()  # first: killed in between, the next command finds the change once more
             study = Study(file, spaces, Objective(*self._asked), *self._counts, anew=True)
-            current_sweep().set_aside()
         number = 0
         while study.left:
             proposals = [p for _ in range(min(self._at_once, study.left)) if (p := study.ask()) is not None]
